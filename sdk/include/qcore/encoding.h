@@ -16,7 +16,7 @@
 
 #define QC_KIND_ENCODING "qcore.encoding/1"
 
-enum { QC_LANES = 16 }; /* rows of a tile; frozen with the kind */
+#define QC_LANES 16 /* rows of a tile; frozen with the kind */
 
 typedef struct qc_encoding_desc qc_encoding_desc;
 typedef struct qc_ops_encoding qc_ops_encoding;
@@ -84,7 +84,7 @@ struct qc_encoding_desc {
 };
 
 /* Columns that one call takes from column `col` on: a block, or up to QC_PLAIN_COLS plain numbers. */
-enum { QC_PLAIN_COLS = 256 };
+#define QC_PLAIN_COLS 256
 static inline size_t qc_piece_cols(const qc_coder *e, size_t col)
 {
     size_t cols = e->block_cols == 1 ? QC_PLAIN_COLS : e->block_cols;
