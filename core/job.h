@@ -1,0 +1,35 @@
+/* Jobs and the thread pool: the core's own qc_job, its scratch arena, its first-failure slot. */
+#ifndef CORE_JOB_H
+#define CORE_JOB_H
+
+#include "qcore/host.h"
+
+typedef struct pool pool;
+
+/* A pool of n_threads workers (the caller's thread is worker 0, so 1 starts none). NULL when out of memory. */
+pool *pool_new(const qc_host *host, unsigned n_threads);
+void pool_free(pool *p);
+unsigned pool_threads(const pool *p);
+
+/* The job of the thread that made the pool. Core functions take a qc_job and fail through it, as plugins do. */
+qc_job *pool_job(pool *p);
+
+/* The first message since the last job_clear, "" if none; borrowed until then. */
+const char *job_message(const qc_job *job);
+void job_clear(qc_job *job); /* forgets the failure and gives scratch back to the job's arena */
+
+/* Scratch taken after a mark goes back at job_release: for loops inside one call. */
+size_t job_mark(const qc_job *job);
+void job_release(qc_job *job, size_t mark);
+
+/* Puts "where: " before the job's message, as errors travel up to those who know tensor, file or recipe line. */
+void job_add_context(qc_job *job, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Set from the signal handler: every parallel_for and progress then ends with QC_E_CANCELLED. Async-signal-safe. */
+void job_cancel_all(void);
+int job_cancelled(void);
+
+/* What progress of the whole run looks like is the program's business: called from any worker, rarely blocking. */
+typedef void (*progress_fn)(void *arg, const char *what, uint64_t done, uint64_t total);
+
+#endif

@@ -1,0 +1,36 @@
+/* The plan: a recipe resolved against one model, before any weight is read. Pure: fixes every encoding, size, offset. */
+#ifndef CORE_PLAN_H
+#define CORE_PLAN_H
+
+#include "core/model.h"
+
+typedef struct plan_item {
+    const model_tensor *tensor;
+    const char *encoding; /* to write */
+    int carried; /* same encoding: bytes are copied, not rounded */
+    qc_coder from, to; /* to.desc NULL: carried, and no plugin decodes it */
+    place why; /* the rule that decided */
+    const char *note; /* "width 288: q4_k falls back to q5_0", or NULL; owned by the plan */
+    uint64_t stored, bytes; /* before, after */
+    uint32_t file; /* of the output */
+    uint64_t at;
+} plan_item;
+
+typedef struct plan {
+    const recipe *recipe;
+    const model *model;
+    plan_item *items; /* as model.tensors */
+    size_t n_items;
+    qc_meta **metas; /* of the output: the model's, then what the preset and the methods add */
+    size_t n_metas;
+    uint64_t stored, bytes; /* totals of tensor data */
+    double bits_stored, bits; /* per weight, over all tensors */
+} plan;
+
+struct statistics; /* statistics.h: importance from an imatrix, or NULL */
+qc_status plan_make(qc_job *job, registry *r, const recipe *recipe, const model *model,
+                    const struct statistics *statistics, plan **out);
+void plan_free(plan *p);
+void plan_print(const plan *p, int json); /* --dry-run, to stdout */
+
+#endif
