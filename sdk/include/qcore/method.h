@@ -7,6 +7,7 @@
 #define QCORE_METHOD_H
 
 #include "qcore/encoding.h"
+#include "qcore/number.h"
 
 #define QC_KIND_METHOD "qcore.method/1"
 
@@ -70,5 +71,20 @@ typedef struct qc_method_desc {
                        size_t n_rows, void *dst);
     uint64_t (*memory)(const void *state, size_t cols); /* bytes that `prepare` keeps. [any-thread] */
 } qc_method_desc;
+
+/* Fails with QC_E_NUMERIC, naming the place, when a weight is NaN or Inf. w: [n_rows][cols]. */
+static inline qc_status qc_check_weights(qc_job *job, const float *w, size_t n_rows, size_t cols)
+{
+    for (size_t row = 0; row < n_rows; row++, w += cols) {
+        uint32_t bad = 0;
+        for (size_t col = 0; col < cols; col++)
+            bad |= (uint32_t)!qc_is_finite(w[col]);
+        for (size_t col = 0; bad && col < cols; col++)
+            if (!qc_is_finite(w[col]))
+                return qc_fail(job, QC_E_NUMERIC, "weight is %s in row %zu of the chunk, column %zu",
+                               w[col] != w[col] ? "NaN" : "Inf", row, col);
+    }
+    return QC_OK;
+}
 
 #endif
