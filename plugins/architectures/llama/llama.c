@@ -1,0 +1,162 @@
+/* Llama and the families that differ from it in little more than names: Mistral, Qwen 2 and Qwen 3.
+ *
+ * The hyperparameters' keys are those of llama.cpp's converter (gguf-py, constants.py), so that whatever reads its
+ * files reads these.
+ */
+#include "conversion.h"
+#include "rope.h"
+
+enum { MAX_COUNT = 0x7fffffff, MAX_BLOCKS = 100000, MAX_HEAD_SIZE = 65536 };
+enum { MAX_CONFIG_BYTES = 16 << 20 };
+
+typedef struct sizes {
+    uint32_t blocks, context, embedding, feed_forward, vocabulary;
+    uint32_t heads, key_heads, head_size, given_head_size; /* given_head_size: 0 where the config names none */
+    double epsilon;
+} sizes;
+
+/* Weights that are packed already, and switches that GGUF has no key for. */
+static void reject_what_differs(conversion *c)
+{
+    const json_t *packing = find(c, "quantization_config");
+    const char *method = json_string_value(json_object_get(packing, "quant_method"));
+    const char *activation = find_text(c, "hidden_act");
+    if (packing)
+        reject(c, QC_E_UNSUPPORTED, "the weights are quantized already (%.60s); start from the original model",
+               method ? method : "method not named");
+    if (activation && strcmp(activation, "silu") != 0)
+        reject(c, QC_E_UNSUPPORTED, "\"hidden_act\" is \"%.60s\"; llama.cpp runs %s with silu alone", activation,
+               c->family->id);
+}
+
+static void read_head_size(conversion *c, sizes *s)
+{
+    s->given_head_size = find(c, "head_dim") ? read_count(c, "head_dim", REQUIRED, MAX_HEAD_SIZE) : 0;
+    if (c->status != QC_OK)
+        return;
+    s->head_size = s->given_head_size ? s->given_head_size : s->embedding / s->heads;
+    if (!s->given_head_size && s->embedding % s->heads)
+        reject(c, QC_E_INVALID, "%u heads do not divide \"hidden_size\" %u", s->heads, s->embedding);
+    if (s->head_size % 2 || s->head_size == 0 || s->head_size > MAX_HEAD_SIZE)
+        reject(c, QC_E_INVALID, "a head of %u channels; it must be even and at most %d", s->head_size, MAX_HEAD_SIZE);
+    if (s->heads % s->key_heads)
+        reject(c, QC_E_INVALID, "%u key/value heads do not divide %u heads", s->key_heads, s->heads);
+    if (!c->family->free_head_size && (uint64_t)s->head_size * s->heads != s->embedding)
+        reject(c, QC_E_UNSUPPORTED, "llama.cpp cannot run %s with %u heads of %u channels beside \"hidden_size\" %u",
+               c->family->id, s->heads, s->head_size, s->embedding);
+}
+
+static void read_sizes(conversion *c, sizes *s)
+{
+    s->blocks = read_count(c, "num_hidden_layers", REQUIRED, MAX_BLOCKS);
+    s->context = read_count(c, "max_position_embeddings", REQUIRED, MAX_COUNT);
+    s->embedding = read_count(c, "hidden_size", REQUIRED, MAX_COUNT);
+    s->feed_forward = read_count(c, "intermediate_size", REQUIRED, MAX_COUNT);
+    s->vocabulary = read_count(c, "vocab_size", REQUIRED, MAX_COUNT);
+    s->heads = read_count(c, "num_attention_heads", REQUIRED, MAX_COUNT);
+    s->key_heads = read_count(c, "num_key_value_heads", s->heads, MAX_COUNT);
+    s->epsilon = read_number(c, NULL, "rms_norm_eps", REQUIRED, 1e-30, 1);
+    read_head_size(c, s);
+}
+
+/* llama.cpp has no sliding window for these families: text longer than it is attended to in full. */
+static void warn_of_window(const conversion *c)
+{
+    const json_t *used = find(c, "use_sliding_window");
+    if (find(c, "sliding_window") && !json_is_false(used))
+        c->job->host->log(c->job->host, QC_LOG_INFO,
+                          "config.json: \"sliding_window\" is not carried over; attention is full in GGUF");
+}
+
+static int is_separator(char c)
+{
+    return c == '/' || c == '\\';
+}
+
+/* The last part of the path or hub name that the config was saved under: nothing of the machine that it was on. */
+static void put_name(conversion *c)
+{
+    const json_t *path = find(c, "_name_or_path");
+    const char *start = json_string_value(path);
+    size_t end = json_string_length(path);
+    while (end > 0 && is_separator(start[end - 1]))
+        end--;
+    size_t begin = end;
+    while (begin > 0 && !is_separator(start[begin - 1]))
+        begin--;
+    if (begin == end || start[begin] == '.')
+        return;
+    const qc_text name = {start + begin, end - begin};
+    const qc_meta meta = {sizeof meta, "general.name", QC_TEXT, 0, 1, &name};
+    c->status = c->out->scan->meta(c->out->scan, c->job, &meta);
+}
+
+static void put_general(conversion *c)
+{
+    const qc_scan *scan = c->out->scan;
+    c->status = qc_meta_text(scan, c->job, "general.architecture", c->family->id);
+    if (c->status == QC_OK)
+        c->status = qc_meta_text(scan, c->job, "general.type", "model");
+    if (c->status == QC_OK)
+        put_name(c);
+}
+
+static void put_sizes(conversion *c, const sizes *s)
+{
+    put_u32(c, "block_count", s->blocks);
+    put_u32(c, "context_length", s->context);
+    put_u32(c, "embedding_length", s->embedding);
+    put_u32(c, "feed_forward_length", s->feed_forward);
+    put_u32(c, "attention.head_count", s->heads);
+    put_u32(c, "attention.head_count_kv", s->key_heads);
+    if (s->given_head_size) {
+        put_u32(c, "attention.key_length", s->head_size);
+        put_u32(c, "attention.value_length", s->head_size);
+    }
+    put_f32(c, "attention.layer_norm_rms_epsilon", s->epsilon);
+    put_u32(c, "vocab_size", s->vocabulary);
+    put_u32(c, "rope.dimension_count", s->head_size);
+}
+
+static void convert(conversion *c)
+{
+    sizes s = {0};
+    reject_what_differs(c);
+    read_sizes(c, &s);
+    if (c->status != QC_OK)
+        return;
+    warn_of_window(c);
+    put_general(c);
+    put_sizes(c, &s);
+    import_rope(c, s.head_size, s.context);
+}
+
+static qc_status import(qc_job *job, const qc_source *folder, const qc_import *out, const llama_family *family)
+{
+    json_t *root = NULL;
+    qc_status status = qc_read_json(job, folder, "config.json", 0, MAX_CONFIG_BYTES, &root);
+    if (status != QC_OK)
+        return status;
+    const json_t *text = json_object_get(root, "text_config");
+    conversion c = {job, family, root, json_is_object(text) ? text : NULL, out, QC_OK};
+    convert(&c);
+    json_decref(root);
+    return c.status;
+}
+
+/* clang-format off */
+#define ARCHITECTURE(name, free_head_size, rope_factors)                                               \
+    static qc_status import_##name(qc_job *job, const qc_source *folder, const qc_import *out)         \
+    {                                                                                                  \
+        static const llama_family family = {#name, free_head_size, rope_factors};                      \
+        return import(job, folder, out, &family);                                                      \
+    }                                                                                                  \
+    static const qc_architecture_desc name = {                                                         \
+        {sizeof(qc_architecture_desc), 0, QC_KIND_ARCHITECTURE, #name, NULL}, name##_names, import_##name}
+/* clang-format on */
+
+ARCHITECTURE(llama, 1, 1);
+ARCHITECTURE(qwen2, 0, 0);
+ARCHITECTURE(qwen3, 1, 0);
+
+QC_PLUGIN(&llama.base, &qwen2.base, &qwen3.base);
