@@ -1,0 +1,170 @@
+/* Kernels of the legacy blocks, built once per CPU level. */
+#include "layout.h"
+#include "qcore/variant.h"
+
+static const legacy_type *type_of(const qc_coder *e)
+{
+    return (const legacy_type *)e->desc->params;
+}
+
+/* The stored step nearest to `step` that fits best: its f16 and the two beside it, by their true error. */
+static void store_step(const float *x, const float *w, const qc_search *p, const float *step, qc_grid *g)
+{
+    float tried[QC_LANES], least[QC_LANES];
+    qc_sums sums;
+    for (int i = 0; i < 3; i++) {
+        for (size_t l = 0; l < QC_LANES; l++)
+            tried[l] = qc_next_f16(qc_round_f16(step[l]), i == 2 ? -1 : i);
+        qc_try_step(x, w, LEGACY_COLS, p->lowest, p->highest, tried, &sums);
+        for (size_t l = 0; l < QC_LANES; l++) {
+            int better = i == 0 || sums.rr[l] < least[l];
+            g->step[l] = better ? tried[l] : g->step[l];
+            least[l] = better ? sums.rr[l] : least[l];
+        }
+    }
+}
+
+static void fit_symmetric(const float *x, const float *w, const qc_search *p, qc_grid *g)
+{
+    float step[QC_LANES], error[QC_LANES];
+    qc_search_step(x, w, LEGACY_COLS, p, step, error);
+    store_step(x, w, p, step, g);
+    for (size_t l = 0; l < QC_LANES; l++)
+        g->offset[l] = -0.0f; /* adds nothing, not even to -0 */
+}
+
+/* The same for a step and an offset: each step with the offset rounded as it came, and with the one that suits it. */
+static void store_affine(const float *x, const float *w, const qc_search *p, const float *step, const float *offset,
+                         qc_grid *g)
+{
+    float s[QC_LANES], o[QC_LANES], least[QC_LANES];
+    float total = 0.0f;
+    qc_sums sums;
+    for (size_t c = 0; c < LEGACY_COLS; c++)
+        total += w[c];
+    for (int i = 0; i < 6; i++) {
+        for (size_t l = 0; l < QC_LANES; l++) {
+            s[l] = qc_next_f16(qc_round_f16(step[l]), i / 2 == 2 ? -1 : i / 2);
+            o[l] = qc_round_f16(i % 2 ? o[l] + sums.r[l] / total : offset[l]);
+        }
+        qc_try_affine(x, w, LEGACY_COLS, p->highest, s, o, &sums);
+        for (size_t l = 0; l < QC_LANES; l++) {
+            int better = i == 0 || sums.rr[l] < least[l];
+            g->step[l] = better ? s[l] : g->step[l];
+            g->offset[l] = better ? o[l] : g->offset[l];
+            least[l] = better ? sums.rr[l] : least[l];
+        }
+    }
+}
+
+static void fit_affine(const float *x, const float *w, const qc_search *p, qc_grid *g)
+{
+    float step[QC_LANES], offset[QC_LANES], error[QC_LANES];
+    qc_search_affine(x, w, LEGACY_COLS, p, FLT_MAX, step, offset, error);
+    store_affine(x, w, p, step, offset, g);
+}
+
+static void fit(const qc_coder *e, qc_grid *g, const float *x, const float *importance, uint32_t sub, uint32_t n_subs)
+{
+    (void)sub, (void)n_subs; /* one sub-block is the block */
+    const legacy_type *t = type_of(e);
+    float w[LEGACY_COLS], tame[LEGACY_COLS * QC_LANES];
+    qc_lanes_weights(w, importance, LEGACY_COLS);
+    qc_lanes_clamp(tame, x, LEGACY_COLS);
+    if (t->has_offset)
+        fit_affine(tame, w, &t->search, g);
+    else
+        fit_symmetric(tame, w, &t->search, g);
+}
+
+static void snap(const qc_coder *e, qc_grid *g, float *value, int32_t *code, const float *x, const float *importance,
+                 uint32_t col)
+{
+    (void)importance;
+    qc_lanes_snap(x, 1, (float)e->desc->lowest, (float)e->desc->highest, g->step, g->offset, value, code);
+    (void)col;
+}
+
+/* One row's codes, counted from 0, out of a tile's. */
+static void pack_row(const qc_coder *e, uint8_t *p, const qc_grid *g, const int32_t *code, size_t lane)
+{
+    const legacy_type *t = type_of(e);
+    uint8_t row[LEGACY_COLS];
+    for (size_t c = 0; c < LEGACY_COLS; c++)
+        row[c] = (uint8_t)(code[c * QC_LANES + lane] - e->desc->lowest);
+    qc_store_le16(p, qc_f16_from_f32(g->step[lane]));
+    p += 2;
+    if (t->has_offset) {
+        qc_store_le16(p, qc_f16_from_f32(g->offset[lane]));
+        p += 2;
+    }
+    put_codes(p, row, t->bits);
+}
+
+static void pack(const qc_coder *e, void *dst, const qc_grid *g, const int32_t *code, size_t n_rows)
+{
+    for (size_t lane = 0; lane < n_rows; lane++)
+        pack_row(e, (uint8_t *)dst + lane * e->row_bytes, g, code, lane);
+}
+
+static void unpack(const qc_coder *e, qc_grid *g, int32_t *code, const void *src, size_t n_rows)
+{
+    const legacy_type *t = type_of(e);
+    for (size_t lane = 0; lane < QC_LANES; lane++) {
+        const uint8_t *p = (const uint8_t *)src + lane * e->row_bytes;
+        uint8_t row[LEGACY_COLS] = {0};
+        g->step[lane] = lane < n_rows ? qc_f32_from_f16(qc_load_le16(p)) : 0.0f;
+        g->offset[lane] = lane < n_rows && t->has_offset ? qc_f32_from_f16(qc_load_le16(p + 2)) : -0.0f;
+        if (lane < n_rows)
+            get_codes(row, p + 2 + 2 * t->has_offset, t->bits);
+        for (size_t c = 0; c < LEGACY_COLS; c++)
+            code[c * QC_LANES + lane] = row[c] + e->desc->lowest;
+    }
+}
+
+static void decode(const qc_coder *e, float *x, const void *src, size_t n_rows, size_t n_cols)
+{
+    float step[QC_LANES], offset[QC_LANES];
+    int32_t code[LEGACY_COLS * QC_LANES];
+    qc_grid g = {.size = sizeof g, .step = step, .offset = offset};
+    unpack(e, &g, code, src, n_rows);
+    for (size_t c = 0; c < n_cols; c++)
+        for (size_t l = 0; l < QC_LANES; l++)
+            x[c * QC_LANES + l] = step[l] * (float)code[c * QC_LANES + l] + offset[l];
+}
+
+static void encode(const qc_coder *e, void *dst, const float *x, const float *importance, size_t n_rows, size_t n_cols)
+{
+    float step[QC_LANES], offset[QC_LANES], value[LEGACY_COLS * QC_LANES];
+    int32_t code[LEGACY_COLS * QC_LANES];
+    qc_grid g = {.size = sizeof g, .step = step, .offset = offset};
+    fit(e, &g, x, importance, 0, 1);
+    qc_lanes_snap(x, n_cols, (float)e->desc->lowest, (float)e->desc->highest, step, offset, value, code);
+    pack(e, dst, &g, code, n_rows);
+}
+
+/* The f16 step moved by 3 % a notch, the f16 offset by half a step. */
+static void neighbour(const qc_coder *e, const qc_grid *g, uint32_t sub, int32_t a, int32_t b, float *step,
+                      float *offset)
+{
+    (void)sub;
+    const legacy_type *t = type_of(e);
+    for (size_t l = 0; l < QC_LANES; l++) {
+        float moved = g->step[l] * (1.0f + 0.03f * (float)a);
+        float shifted = g->offset[l] + 0.5f * g->step[l] * (float)b;
+        int storable = qc_abs(moved) <= 65504.0f && qc_abs(shifted) <= 65504.0f && (b == 0 || t->has_offset);
+        step[l] = storable ? qc_round_f16(moved) : 0.0f;
+        offset[l] = t->has_offset ? qc_round_f16(shifted) : -0.0f;
+    }
+}
+
+const qc_ops_encoding QC_VARIANT_NAME(legacy_ops) = {
+    .size = sizeof(qc_ops_encoding),
+    .decode = decode,
+    .encode = encode,
+    .fit = fit,
+    .snap = snap,
+    .pack = pack,
+    .unpack = unpack,
+    .neighbour = neighbour,
+};

@@ -1,0 +1,282 @@
+/* Arithmetic on the QC_LANES rows of a tile, and the least-squares scale search that block encodings share.
+ *
+ * Everything is plain C over `for (l = 0; l < QC_LANES; l++)` on [col][lane] arrays: compilers turn such a loop into
+ * vector instructions, lanes never mix, and the same bits come out at every vector width (-ffp-contract=off). Choices
+ * are selects, not branches, so that lanes may differ.
+ *
+ * Search: for one sub-block (n columns that share a step and an offset) minimize  sum w (x - (step q + offset))^2  over
+ * step, offset and codes q. Each candidate is tried by rounding to it, and refitted in closed form from sums of the
+ * residuals r = x - (step q + offset): small numbers, so float32 is enough.
+ */
+#ifndef QCORE_LANES_H
+#define QCORE_LANES_H
+
+#include "qcore/encoding.h"
+#include "qcore/number.h"
+#include <float.h>
+
+/* Larger weights saturate every block encoding (65504 * 127 * 127 < 2^30); their squares still fit a float32. */
+#define QC_LANES_LARGEST 0x1p30f
+/* Smaller weights round to zero in every encoding with f16 scales. */
+#define QC_LANES_SMALLEST 0x1p-26f
+
+static inline float qc_min(float a, float b)
+{
+    return a < b ? a : b;
+}
+
+static inline float qc_max(float a, float b)
+{
+    return a > b ? a : b;
+}
+
+/* Round to nearest even as a float, |v| < 2^22. */
+static inline float qc_rne(float v)
+{
+    return (v + 12582912.0f) - 12582912.0f;
+}
+
+static inline float qc_clamp(float v, float lowest, float highest)
+{
+    return qc_min(qc_max(v, lowest), highest);
+}
+
+static inline float qc_abs(float v)
+{
+    return v < 0.0f ? -v : v;
+}
+
+/* The nearest finite f16, as a float. */
+static inline float qc_round_f16(float v)
+{
+    float magnitude = qc_min(qc_abs(v), 65504.0f);
+    uint32_t bits = qc_float_bits(magnitude);
+    float normal = qc_float_from_bits((bits + 0xfffu + (bits >> 13 & 1)) & 0xffffe000u);
+    float tiny = (qc_min(magnitude, 0x1p-14f) + 0.5f) - 0.5f; /* multiples of 2^-24 */
+    float rounded = magnitude < 0x1p-14f ? tiny : normal;
+    return v < 0.0f ? -rounded : rounded;
+}
+
+/* The f16 that lies `ulps` away from an f16. */
+static inline float qc_next_f16(float v, int ulps)
+{
+    float ulp = qc_max(qc_float_from_bits(qc_float_bits(v) & 0x7f800000u) * 0x1p-10f, 0x1p-24f);
+    return qc_round_f16(v + (float)ulps * ulp);
+}
+
+/* 1 / v, and 0 for 0. */
+static inline float qc_inverse(float v)
+{
+    return v != 0.0f ? 1.0f / v : 0.0f;
+}
+
+/* Weights of the columns: importance relative to its largest, never quite 0, so that a column nobody cares for still
+ * breaks ties; all 1 without importance, or where all of it is 0. */
+static inline void qc_lanes_weights(float *w, const float *importance, size_t n)
+{
+    float largest = 0.0f;
+    for (size_t c = 0; importance && c < n; c++)
+        largest = qc_max(largest, importance[c]);
+    for (size_t c = 0; c < n; c++)
+        w[c] = largest > 0.0f ? qc_max(importance[c] / largest, 1e-8f) : 1.0f;
+}
+
+static inline void qc_lanes_clamp(float *to, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n * QC_LANES; i++)
+        to[i] = qc_clamp(x[i], -QC_LANES_LARGEST, QC_LANES_LARGEST);
+}
+
+/* Per lane: the smallest and largest of n columns. */
+static inline void qc_lanes_range(const float *x, size_t n, float *smallest, float *largest)
+{
+    float lo[QC_LANES], hi[QC_LANES];
+    for (size_t l = 0; l < QC_LANES; l++)
+        lo[l] = hi[l] = x[l];
+    for (size_t c = 1; c < n; c++)
+        for (size_t l = 0; l < QC_LANES; l++) {
+            lo[l] = qc_min(lo[l], x[c * QC_LANES + l]);
+            hi[l] = qc_max(hi[l], x[c * QC_LANES + l]);
+        }
+    memcpy(smallest, lo, sizeof lo);
+    memcpy(largest, hi, sizeof hi);
+}
+
+/* Sums over the columns of one sub-block rounded to one grid: rr = sum w r r, rq = sum w r q, r = sum w r, … Without an
+ * offset only rr, rq and qq are filled. */
+typedef struct qc_sums {
+    float rr[QC_LANES], rq[QC_LANES], qq[QC_LANES], r[QC_LANES], q[QC_LANES];
+} qc_sums;
+
+static inline void qc_try_step(const float *x, const float *w, size_t n, float lowest, float highest, const float *step,
+                               qc_sums *sums)
+{
+    float s[QC_LANES], inverse[QC_LANES], rr[QC_LANES], rq[QC_LANES], qq[QC_LANES];
+    for (size_t l = 0; l < QC_LANES; l++) {
+        s[l] = step[l];
+        inverse[l] = qc_inverse(step[l]);
+        rr[l] = rq[l] = qq[l] = 0.0f;
+    }
+    for (size_t c = 0; c < n; c++)
+        for (size_t l = 0; l < QC_LANES; l++) {
+            float v = x[c * QC_LANES + l];
+            float code = qc_rne(qc_clamp(v * inverse[l], lowest, highest));
+            float rest = v - s[l] * code, weighted = w[c] * rest;
+            rr[l] += weighted * rest;
+            rq[l] += weighted * code;
+            qq[l] += w[c] * (code * code);
+        }
+    memcpy(sums->rr, rr, sizeof rr);
+    memcpy(sums->rq, rq, sizeof rq);
+    memcpy(sums->qq, qq, sizeof qq);
+}
+
+static inline void qc_try_affine(const float *x, const float *w, size_t n, float highest, const float *step,
+                                 const float *offset, qc_sums *sums)
+{
+    float s[QC_LANES], o[QC_LANES], inverse[QC_LANES];
+    float rr[QC_LANES], rq[QC_LANES], qq[QC_LANES], r[QC_LANES], q[QC_LANES];
+    for (size_t l = 0; l < QC_LANES; l++) {
+        s[l] = step[l];
+        o[l] = offset[l];
+        inverse[l] = qc_inverse(step[l]);
+        rr[l] = rq[l] = qq[l] = r[l] = q[l] = 0.0f;
+    }
+    for (size_t c = 0; c < n; c++)
+        for (size_t l = 0; l < QC_LANES; l++) {
+            float v = x[c * QC_LANES + l] - o[l];
+            float code = qc_rne(qc_clamp(v * inverse[l], 0.0f, highest));
+            float rest = v - s[l] * code, weighted = w[c] * rest, weighted_code = w[c] * code;
+            rr[l] += weighted * rest;
+            rq[l] += weighted * code;
+            r[l] += weighted;
+            qq[l] += weighted_code * code;
+            q[l] += weighted_code;
+        }
+    memcpy(sums->rr, rr, sizeof rr);
+    memcpy(sums->rq, rq, sizeof rq);
+    memcpy(sums->qq, qq, sizeof qq);
+    memcpy(sums->r, r, sizeof r);
+    memcpy(sums->q, q, sizeof q);
+}
+
+/* Nearest codes and values of n columns that share a grid: the rule of qc_snap_nearest, for codes without levels. */
+static inline void qc_lanes_snap(const float *x, size_t n, float lowest, float highest, const float *step,
+                                 const float *offset, float *value, int32_t *code)
+{
+    float s[QC_LANES], o[QC_LANES], divisor[QC_LANES];
+    for (size_t l = 0; l < QC_LANES; l++) {
+        s[l] = step[l];
+        o[l] = offset[l];
+        divisor[l] = step[l] != 0.0f ? step[l] : 1.0f;
+    }
+    for (size_t c = 0; c < n; c++)
+        for (size_t l = 0; l < QC_LANES; l++) {
+            float t = (x[c * QC_LANES + l] - o[l]) / divisor[l];
+            t = s[l] != 0.0f ? t : 0.0f;
+            float nearest = qc_rne(qc_clamp(t, lowest, highest));
+            code[c * QC_LANES + l] = (int32_t)nearest;
+            value[c * QC_LANES + l] = s[l] * nearest + o[l];
+        }
+}
+
+/* What to try for a sub-block: the largest magnitude is put on code `end + first`, `end + first + stride`, … where `end`
+ * is the last code of its side; then the best step is refitted a few times. */
+typedef struct qc_search {
+    float lowest, highest; /* codes */
+    float first, stride;
+    uint32_t n_tries, n_refits;
+    uint32_t n_offsets; /* affine only: offsets tried, from the smallest weight towards 0 … */
+    float shrink; /* … each nearer by this share of the range */
+} qc_search;
+
+/* The step (of either sign) that fits the columns best without an offset, and its error sum w (x - step q)^2. */
+static inline void qc_search_step(const float *x, const float *w, size_t n, const qc_search *p, float *step,
+                                  float *error)
+{
+    float smallest[QC_LANES], largest[QC_LANES], peak[QC_LANES], best[QC_LANES], least[QC_LANES], tried[QC_LANES];
+    qc_sums sums;
+    qc_lanes_range(x, n, smallest, largest);
+    for (size_t l = 0; l < QC_LANES; l++) {
+        peak[l] = -smallest[l] > largest[l] ? smallest[l] : largest[l];
+        peak[l] = qc_abs(peak[l]) < QC_LANES_SMALLEST ? 0.0f : peak[l];
+        best[l] = tried[l] = 0.0f;
+    }
+    qc_try_step(x, w, n, p->lowest, p->highest, tried, &sums);
+    memcpy(least, sums.rr, sizeof least);
+    for (uint32_t i = 0; i < 2 * p->n_tries + p->n_refits; i++) {
+        float past = p->first + p->stride * (float)(i / 2);
+        float code = i & 1 ? p->highest + past : p->lowest - past;
+        for (size_t l = 0; l < QC_LANES; l++)
+            tried[l] = i < 2 * p->n_tries ? peak[l] / code : best[l];
+        qc_try_step(x, w, n, p->lowest, p->highest, tried, &sums);
+        for (size_t l = 0; l < QC_LANES; l++) {
+            float change = sums.qq[l] > 0.0f ? sums.rq[l] / sums.qq[l] : 0.0f;
+            float refitted = sums.rr[l] - change * sums.rq[l];
+            int better = refitted < least[l];
+            least[l] = better ? refitted : least[l];
+            best[l] = better ? tried[l] + change : best[l];
+        }
+    }
+    memcpy(step, best, sizeof best);
+    memcpy(error, least, sizeof least);
+}
+
+/* Least-squares change of step and offset for the codes that `sums` was taken with, offset at most `limit`; the error
+ * after it in *error. total = sum w. One lane. */
+static inline void qc_refit_affine(const qc_sums *sums, size_t l, float total, float limit, float *step, float *offset,
+                                   float *error)
+{
+    float rq = sums->rq[l], r = sums->r[l], qq = sums->qq[l], q = sums->q[l];
+    float det = total * qq - q * q;
+    int solvable = det > 1e-6f * (total * qq);
+    float scale = solvable ? 1.0f / det : 0.0f;
+    float ds = (total * rq - q * r) * scale;
+    float shift = solvable ? (qq * r - q * rq) * scale : r / total;
+    int clipped = *offset + shift > limit;
+    shift = clipped ? limit - *offset : shift;
+    ds = clipped ? (rq - shift * q) * (qq > 0.0f ? 1.0f / qq : 0.0f) : ds;
+    *error = sums->rr[l] - ds * (2.0f * rq - ds * qq) - shift * (2.0f * r - shift * total) + 2.0f * ds * shift * q;
+    *step += ds;
+    *offset += shift;
+}
+
+/* The step (> 0) and the offset (<= limit) that fit the columns best, and their error. */
+static inline void qc_search_affine(const float *x, const float *w, size_t n, const qc_search *p, float limit,
+                                    float *step, float *offset, float *error)
+{
+    float low[QC_LANES], high[QC_LANES], s[QC_LANES], o[QC_LANES];
+    float total = 0.0f;
+    qc_sums sums;
+    for (size_t c = 0; c < n; c++)
+        total += w[c];
+    qc_lanes_range(x, n, low, high);
+    for (size_t l = 0; l < QC_LANES; l++) {
+        low[l] = qc_min(low[l], limit);
+        step[l] = s[l] = 0.0f;
+        offset[l] = o[l] = low[l];
+        error[l] = FLT_MAX;
+    }
+    const uint32_t n_tries = p->n_tries * p->n_offsets;
+    for (uint32_t i = 0; i < n_tries + p->n_refits; i++) {
+        float codes = 1.0f / (p->highest + p->first + p->stride * (float)(i / p->n_offsets));
+        float inward = p->shrink * (float)(i % p->n_offsets);
+        for (size_t l = 0; l < QC_LANES; l++) {
+            float start = low[l] + inward * (high[l] - low[l]);
+            start = qc_min(start, limit);
+            o[l] = i < n_tries ? start : offset[l];
+            s[l] = i < n_tries ? (high[l] - start) * codes : step[l];
+        }
+        qc_try_affine(x, w, n, p->highest, s, o, &sums);
+        for (size_t l = 0; l < QC_LANES; l++) {
+            float refitted;
+            qc_refit_affine(&sums, l, total, limit, &s[l], &o[l], &refitted);
+            int better = refitted < error[l];
+            error[l] = better ? refitted : error[l];
+            step[l] = better ? s[l] : step[l];
+            offset[l] = better ? o[l] : offset[l];
+        }
+    }
+}
+
+#endif
