@@ -1,0 +1,156 @@
+/* Importance as older llama-imatrix programs kept it (".dat"); newer ones write GGUF. Read only. Little-endian:
+ *
+ *   @0  i32 n_entries
+ *       n_entries x { i32 length; name[length]; i32 calls; i32 n_values; f32 values[n_values] }
+ *       optionally i32 last_chunk, and then i32 length; dataset[length]
+ *
+ * A value is the mean square of an input column times `calls`; experts follow one another in an entry. Each entry is
+ * reported as the two tensors that the GGUF layout has, so that readers need to know only that one:
+ *
+ *   NAME.in_sum2  f32 {n_values, 1}   the values, where they lie
+ *   NAME.counts   f32 {1, 1}          `calls`, an i32 in the file: `load` converts it. 0 becomes 1: values as they are
+ *
+ * in_sum2 / counts is the mean square in both layouts. How many matrices an entry is made of is not in the file. */
+#include "qcore/format.h"
+#include "qcore/reader.h"
+
+enum { MAX_NAME = 255, MAX_DATASET = 65536, ENTRY_BYTES_MIN = 4 + 1 + 4 + 4 + 4 };
+#define SUM_SUFFIX ".in_sum2"
+#define COUNT_SUFFIX ".counts"
+
+/* A length or count that must be 1 .. max. 0 after an error. */
+static uint32_t read_count(qc_reader *r, const char *what, uint64_t max)
+{
+    uint32_t n = qc_read_u32(r);
+    if (r->status == QC_OK && (n == 0 || n > max))
+        qc_reader_fail(r, QC_E_CORRUPT, "%s is %d before byte %llu: not an imatrix file, or damaged", what, (int32_t)n,
+                       (unsigned long long)r->at);
+    return r->status == QC_OK ? n : 0;
+}
+
+static void read_name(qc_reader *r, char name[MAX_NAME + 1])
+{
+    uint32_t length = read_count(r, "the length of a name", MAX_NAME);
+    qc_read_bytes(r, name, length);
+    name[length] = '\0';
+    for (uint32_t i = 0; i < length; i++)
+        if ((unsigned char)name[i] <= ' ' || name[i] == 0x7f)
+            qc_reader_fail(r, QC_E_CORRUPT, "an unprintable name before byte %llu: not an imatrix file, or damaged",
+                           (unsigned long long)r->at);
+}
+
+static void report_tensor(qc_reader *r, const qc_scan *out, const char *name, const char *suffix, uint64_t values,
+                          uint64_t at)
+{
+    char full_name[MAX_NAME + sizeof SUM_SUFFIX];
+    snprintf(full_name, sizeof full_name, "%s%s", name, suffix);
+    const qc_tensor t = {.size = sizeof t,
+                         .n_dims = 2,
+                         .file = r->file,
+                         .name = full_name,
+                         .encoding = "f32",
+                         .dims = {values, 1, 1, 1},
+                         .at = at,
+                         .bytes = values * 4,
+                         .row_bytes = values * 4};
+    if (r->status == QC_OK)
+        r->status = out->tensor(out, r->job, &t);
+}
+
+static void read_entry(qc_reader *r, const qc_scan *out)
+{
+    char name[MAX_NAME + 1];
+    read_name(r, name);
+    uint64_t calls_at = r->at;
+    uint32_t calls = qc_read_u32(r);
+    if (calls > INT32_MAX)
+        qc_reader_fail(r, QC_E_CORRUPT, "'%s' was seen %d times: damaged", name, (int32_t)calls);
+    uint32_t n_values = read_count(r, "a number of values", INT32_MAX);
+    uint64_t values_at = r->at;
+    qc_reader_skip(r, (uint64_t)n_values * 4);
+    report_tensor(r, out, name, SUM_SUFFIX, n_values, values_at);
+    report_tensor(r, out, name, COUNT_SUFFIX, 1, calls_at);
+}
+
+static void report_dataset(qc_reader *r, const qc_scan *out)
+{
+    uint32_t length = qc_read_u32(r);
+    if (length > MAX_DATASET)
+        qc_reader_fail(r, QC_E_CORRUPT, "the data set's name has %u bytes: damaged", length);
+    char *name = r->status == QC_OK ? r->job->scratch(r->job, (size_t)length + 1) : NULL;
+    if (!name) {
+        qc_reader_fail(r, QC_E_NOMEM, "out of memory for the data set's name");
+        return;
+    }
+    qc_read_bytes(r, name, length);
+    const qc_text text = {name, length};
+    if (r->status == QC_OK)
+        r->status = out->meta(out, r->job, &(qc_meta){sizeof(qc_meta), "imatrix.datasets", QC_TEXT, 1, 1, &text});
+}
+
+static qc_status scan(qc_job *job, const qc_source *src, const qc_scan *out, void **index)
+{
+    qc_reader r = {0};
+    *index = NULL;
+    qc_reader_open(&r, job, src, 0);
+    uint32_t n = read_count(&r, "the number of entries", qc_reader_left(&r) / ENTRY_BYTES_MIN);
+    for (uint32_t i = 0; i < n && r.status == QC_OK; i++)
+        read_entry(&r, out);
+    if (r.status == QC_OK)
+        r.status = qc_meta_text(out, job, "general.type", "imatrix");
+    if (r.status == QC_OK && qc_reader_left(&r) >= 4) {
+        uint32_t chunks = qc_read_u32(&r);
+        if (r.status == QC_OK)
+            r.status = qc_meta_u32(out, job, "imatrix.chunk_count", chunks);
+    }
+    if (r.status == QC_OK && qc_reader_left(&r) >= 4)
+        report_dataset(&r, out);
+    return r.status;
+}
+
+/* Both kinds of tensors have one row of f32; counts are made from the i32 at their place. */
+static qc_status load(qc_job *job, const void *index, const qc_source *src, const qc_tensor *t, const qc_coder *e,
+                      uint64_t row, size_t n_rows, void *dst)
+{
+    (void)index, (void)e, (void)row;
+    size_t n = strlen(t->name), k = sizeof COUNT_SUFFIX - 1;
+    unsigned char calls[4];
+    if (n_rows == 0)
+        return QC_OK;
+    if (n < k || strcmp(t->name + n - k, COUNT_SUFFIX) != 0)
+        return src->read_at(src, job, t->file, t->at, (size_t)t->bytes, dst);
+    qc_status status = src->read_at(src, job, t->file, t->at, sizeof calls, calls);
+    if (status != QC_OK)
+        return status;
+    uint32_t n_calls = calls[0] | (uint32_t)calls[1] << 8 | (uint32_t)calls[2] << 16 | (uint32_t)calls[3] << 24;
+    float count = n_calls == 0 ? 1.0f : (float)n_calls;
+    memcpy(dst, &count, sizeof count);
+    return QC_OK;
+}
+
+/* No magic number: the counts must make sense and the first name must look like a tensor's. */
+static int probe(const char *file_name, const void *head, size_t n)
+{
+    const unsigned char *bytes = head;
+    (void)file_name;
+    if (n < 12 || bytes[3] != 0 || (bytes[0] | bytes[1] | bytes[2]) == 0)
+        return 0;
+    size_t length = bytes[4];
+    if (bytes[5] || bytes[6] || bytes[7] || length == 0 || length > MAX_NAME || n < 8 + length)
+        return 0;
+    int dots = 0;
+    for (size_t i = 0; i < length; i++) {
+        if (bytes[8 + i] <= ' ' || bytes[8 + i] >= 0x7f)
+            return 0;
+        dots += bytes[8 + i] == '.';
+    }
+    return dots > 0 ? 80 : 30;
+}
+
+static const qc_format_desc imatrix = {
+    .base = {.size = sizeof(qc_format_desc), .flags = QC_FORMAT_CANONICAL, .kind = QC_KIND_FORMAT, .id = "imatrix"},
+    .probe = probe,
+    .scan = scan,
+    .load = load,
+};
+QC_PLUGIN(&imatrix.base);
