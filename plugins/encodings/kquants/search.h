@@ -1,0 +1,243 @@
+/* Scales of a super-block for a tile of rows: README.md tells the idea. Part of kernels.c, built once per CPU level. */
+#ifndef KQUANTS_SEARCH_H
+#define KQUANTS_SEARCH_H
+
+#include "kquants.h"
+
+/* What is wanted of one sub-block (free: not yet stored in integers) and how much it matters. */
+typedef struct kq_aim {
+    float step[QC_LANES], offset[QC_LANES], error[QC_LANES];
+    qc_sums sums;
+} kq_aim;
+
+typedef struct kq_job {
+    const kq_type *type;
+    const float *x, *w; /* block [col][lane], weights per column */
+    float total[KQ_MAX_SUBS]; /* sum of w of each sub-block */
+    kq_aim aim[KQ_MAX_SUBS];
+} kq_job;
+
+static uint32_t kq_n_subs(const kq_type *t)
+{
+    return KQ_COLS / t->sub_cols;
+}
+
+static void kq_try(const kq_job *k, uint32_t j, const float *step, const float *offset, qc_sums *sums)
+{
+    const kq_type *t = k->type;
+    const float *x = k->x + (size_t)j * t->sub_cols * QC_LANES, *w = k->w + (size_t)j * t->sub_cols;
+    if (t->has_min)
+        qc_try_affine(x, w, t->sub_cols, t->search.highest, step, offset, sums);
+    else
+        qc_try_step(x, w, t->sub_cols, t->search.lowest, t->search.highest, step, sums);
+}
+
+/* The best free step and offset of one sub-block. */
+static void kq_aim_freely(kq_job *k, uint32_t j)
+{
+    const kq_type *t = k->type;
+    const float *x = k->x + (size_t)j * t->sub_cols * QC_LANES, *w = k->w + (size_t)j * t->sub_cols;
+    kq_aim *aim = &k->aim[j];
+    if (t->has_min)
+        qc_search_affine(x, w, t->sub_cols, &t->search, 0.0f, aim->step, aim->offset, aim->error);
+    else
+        qc_search_step(x, w, t->sub_cols, &t->search, aim->step, aim->error);
+    kq_try(k, j, aim->step, aim->offset, &aim->sums);
+}
+
+/* Moves the aim of a sub-block to the least squares of the codes that its sums were taken with. */
+static void kq_refit_aim(kq_job *k, uint32_t j)
+{
+    kq_aim *aim = &k->aim[j];
+    for (size_t l = 0; l < QC_LANES; l++)
+        if (k->type->has_min)
+            qc_refit_affine(&aim->sums, l, k->total[j], 0.0f, &aim->step[l], &aim->offset[l], &aim->error[l]);
+        else
+            aim->step[l] += aim->sums.qq[l] > 0.0f ? aim->sums.rq[l] / aim->sums.qq[l] : 0.0f;
+}
+
+/* How much an error of the step costs, the offset free to follow. */
+static float kq_step_weight(const kq_job *k, uint32_t j, size_t l)
+{
+    const qc_sums *s = &k->aim[j].sums;
+    return k->type->has_min ? s->qq[l] - s->q[l] * s->q[l] / k->total[j] : s->qq[l];
+}
+
+enum { KQ_BLOCK_TRIES = 13 };
+
+/* One f16 number d such that d * integer comes closest to the targets of all sub-blocks: the largest target is put on
+ * the last integer and a little beside it. */
+static void kq_block_scale(uint32_t n_subs, const float (*target)[QC_LANES], const float (*weight)[QC_LANES],
+                           float lowest, float highest, float *d)
+{
+    float peak[QC_LANES] = {0}, least[QC_LANES];
+    for (uint32_t j = 0; j < n_subs; j++)
+        for (size_t l = 0; l < QC_LANES; l++)
+            peak[l] = qc_abs(target[j][l]) > qc_abs(peak[l]) ? target[j][l] : peak[l];
+    for (uint32_t i = 0; i < 2 * KQ_BLOCK_TRIES; i++) {
+        float tried[QC_LANES], inverse[QC_LANES], cost[QC_LANES] = {0};
+        float past = -1.5f + 0.25f * (float)(i / 2);
+        if (i % 2 == 1 && lowest == 0.0f)
+            continue;
+        for (size_t l = 0; l < QC_LANES; l++) {
+            tried[l] = qc_round_f16(peak[l] / (i % 2 ? lowest - past : highest + past));
+            inverse[l] = qc_inverse(tried[l]);
+        }
+        for (uint32_t j = 0; j < n_subs; j++)
+            for (size_t l = 0; l < QC_LANES; l++) {
+                float off = target[j][l] - tried[l] * qc_rne(qc_clamp(target[j][l] * inverse[l], lowest, highest));
+                cost[l] += weight[j][l] * off * off;
+            }
+        for (size_t l = 0; l < QC_LANES; l++) {
+            int better = i == 0 || cost[l] < least[l];
+            least[l] = better ? cost[l] : least[l];
+            d[l] = better ? tried[l] : d[l];
+        }
+    }
+}
+
+/* The offset that suits a sub-block when its step is `step` instead of the one aimed at. */
+static float kq_offset_for(const kq_job *k, uint32_t j, size_t l, float step)
+{
+    const kq_aim *aim = &k->aim[j];
+    return aim->offset[l] + (aim->step[l] - step) * (aim->sums.q[l] / k->total[j]);
+}
+
+static void kq_block_scales(const kq_job *k, kq_state *s)
+{
+    const kq_type *t = k->type;
+    const uint32_t n_subs = kq_n_subs(t);
+    float target[KQ_MAX_SUBS][QC_LANES], weight[KQ_MAX_SUBS][QC_LANES];
+    for (uint32_t j = 0; j < n_subs; j++)
+        for (size_t l = 0; l < QC_LANES; l++) {
+            target[j][l] = k->aim[j].step[l];
+            weight[j][l] = kq_step_weight(k, j, l);
+        }
+    kq_block_scale(n_subs, (const float(*)[QC_LANES])target, (const float(*)[QC_LANES])weight, t->scale_lowest,
+                   t->scale_highest, s->d);
+    memset(s->dm, 0, sizeof s->dm);
+    if (!t->has_min)
+        return;
+    for (uint32_t j = 0; j < n_subs; j++)
+        for (size_t l = 0; l < QC_LANES; l++) {
+            float scale = qc_rne(qc_clamp(target[j][l] * qc_inverse(s->d[l]), t->scale_lowest, t->scale_highest));
+            target[j][l] = -qc_min(kq_offset_for(k, j, l, s->d[l] * scale), 0.0f);
+            weight[j][l] = k->total[j];
+        }
+    kq_block_scale(n_subs, (const float(*)[QC_LANES])target, (const float(*)[QC_LANES])weight, 0.0f, t->scale_highest,
+                   s->dm);
+}
+
+/* Integers of one sub-block on fixed d and dm: those nearest to the aim and beside it, by the true error of their
+ * rounded weights. The aim then holds the sums of the winner. */
+static void kq_round_sub(kq_job *k, uint32_t j, kq_state *s)
+{
+    const kq_type *t = k->type;
+    kq_aim *aim = &k->aim[j];
+    qc_sums best;
+    float least[QC_LANES];
+    for (int i = 0; i < (t->has_min ? 6 : 3); i++) {
+        float scale[QC_LANES], min[QC_LANES], step[QC_LANES], offset[QC_LANES];
+        qc_sums sums;
+        for (size_t l = 0; l < QC_LANES; l++) {
+            float nearest = qc_rne(qc_clamp(aim->step[l] * qc_inverse(s->d[l]), -256.0f, 256.0f));
+            scale[l] = qc_clamp(nearest + (float)(i % 3 - 1), t->scale_lowest, t->scale_highest);
+            step[l] = s->d[l] * scale[l];
+            min[l] = 0.0f;
+            offset[l] = -0.0f;
+            if (t->has_min) {
+                float wanted = -kq_offset_for(k, j, l, step[l]) * qc_inverse(s->dm[l]);
+                float above = qc_rne(qc_clamp(wanted + (i < 3 ? 0.25f : -0.25f), 0.0f, t->scale_highest));
+                min[l] = above;
+                offset[l] = -(s->dm[l] * min[l]);
+            }
+        }
+        kq_try(k, j, step, offset, &sums);
+        for (size_t l = 0; l < QC_LANES; l++) {
+            int better = i == 0 || sums.rr[l] < least[l];
+            least[l] = better ? sums.rr[l] : least[l];
+            s->scale[j][l] = better ? scale[l] : s->scale[j][l];
+            s->min[j][l] = better ? min[l] : s->min[j][l];
+            best.rr[l] = better ? sums.rr[l] : best.rr[l];
+            best.rq[l] = better ? sums.rq[l] : best.rq[l];
+            best.qq[l] = better ? sums.qq[l] : best.qq[l];
+            if (t->has_min) {
+                best.r[l] = better ? sums.r[l] : best.r[l];
+                best.q[l] = better ? sums.q[l] : best.q[l];
+            }
+        }
+    }
+    aim->sums = best;
+    for (size_t l = 0; l < QC_LANES; l++) {
+        aim->step[l] = s->d[l] * s->scale[j][l];
+        aim->offset[l] = t->has_min ? -(s->dm[l] * s->min[j][l]) : -0.0f;
+        aim->error[l] = best.rr[l];
+    }
+}
+
+/* d and dm by least squares over the whole block for its present codes and integers, rounded to f16. */
+static void kq_refit_block(const kq_job *k, kq_state *s)
+{
+    const kq_type *t = k->type;
+    for (size_t l = 0; l < QC_LANES; l++) {
+        float aa = 0.0f, ab = 0.0f, bb = 0.0f, ra = 0.0f, rb = 0.0f;
+        for (uint32_t j = 0; j < kq_n_subs(t); j++) {
+            const qc_sums *sums = &k->aim[j].sums;
+            float scale = s->scale[j][l], min = s->min[j][l];
+            aa += scale * scale * sums->qq[l];
+            ra += scale * sums->rq[l];
+            if (t->has_min) {
+                ab -= scale * min * sums->q[l];
+                bb += min * min * k->total[j];
+                rb -= min * sums->r[l];
+            }
+        }
+        float det = aa * bb - ab * ab;
+        int joint = det > 1e-6f * (aa * bb);
+        float change = joint ? (bb * ra - ab * rb) / det : aa > 0.0f ? ra / aa : 0.0f;
+        float change_min = joint ? (aa * rb - ab * ra) / det : 0.0f;
+        s->d[l] = qc_round_f16(s->d[l] + change);
+        s->dm[l] = qc_round_f16(s->dm[l] + change_min);
+    }
+}
+
+/* Keeps in `best`, per lane, the state with the smaller error. */
+static void kq_keep_better(const kq_job *k, const kq_state *s, kq_state *best, float *least, int first)
+{
+    float error[QC_LANES] = {0};
+    const uint32_t n_subs = kq_n_subs(k->type);
+    for (uint32_t j = 0; j < n_subs; j++)
+        for (size_t l = 0; l < QC_LANES; l++)
+            error[l] += k->aim[j].error[l];
+    for (size_t l = 0; l < QC_LANES; l++) {
+        int better = first || error[l] < least[l];
+        least[l] = better ? error[l] : least[l];
+        best->d[l] = better ? s->d[l] : best->d[l];
+        best->dm[l] = better ? s->dm[l] : best->dm[l];
+        for (uint32_t j = 0; j < n_subs; j++) {
+            best->scale[j][l] = better ? s->scale[j][l] : best->scale[j][l];
+            best->min[j][l] = better ? s->min[j][l] : best->min[j][l];
+        }
+    }
+}
+
+static void kq_fit_block(kq_job *k, kq_state *best)
+{
+    const uint32_t n_subs = kq_n_subs(k->type);
+    float least[QC_LANES];
+    kq_state s;
+    for (uint32_t j = 0; j < n_subs; j++)
+        kq_aim_freely(k, j);
+    kq_block_scales(k, &s);
+    for (uint32_t round = 0; round < k->type->n_rounds; round++) {
+        for (uint32_t j = 0; j < n_subs; j++) {
+            if (round > 0)
+                kq_refit_aim(k, j);
+            kq_round_sub(k, j, &s);
+        }
+        kq_keep_better(k, &s, best, least, round == 0);
+        kq_refit_block(k, &s);
+    }
+}
+
+#endif
