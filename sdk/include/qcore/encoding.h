@@ -100,9 +100,12 @@ static inline size_t qc_piece_at(const qc_coder *e, size_t col)
 /* Rows [n_rows][row_stride] to one tile piece [n_cols][QC_LANES]; absent lanes become 0. */
 static inline void qc_tile_from_rows(float *tile, const float *rows, size_t row_stride, size_t n_rows, size_t n_cols)
 {
-    for (size_t c = 0; c < n_cols; c++)
-        for (size_t r = 0; r < QC_LANES; r++)
-            tile[c * QC_LANES + r] = r < n_rows ? rows[r * row_stride + c] : 0.0f;
+    for (size_t r = 0; r < n_rows; r++) /* rows outside: their strides are often the same cache set */
+        for (size_t c = 0; c < n_cols; c++)
+            tile[c * QC_LANES + r] = rows[r * row_stride + c];
+    for (size_t c = 0; n_rows < QC_LANES && c < n_cols; c++)
+        for (size_t r = n_rows; r < QC_LANES; r++)
+            tile[c * QC_LANES + r] = 0.0f;
 }
 
 /* The reverse of qc_tile_from_rows: only the first n_rows lanes are written. */
