@@ -39,9 +39,9 @@ static void kq_aim_freely(kq_job *k, uint32_t j)
     const float *x = k->x + (size_t)j * t->sub_cols * QC_LANES, *w = k->w + (size_t)j * t->sub_cols;
     kq_aim *aim = &k->aim[j];
     if (t->has_min)
-        qc_search_affine(x, w, t->sub_cols, &t->search, 0.0f, aim->step, aim->offset, aim->error);
+        qc_search_affine(x, w, t->sub_cols, &t->search, 0.0f, aim->step, aim->offset);
     else
-        qc_search_step(x, w, t->sub_cols, &t->search, aim->step, aim->error);
+        qc_search_step(x, w, t->sub_cols, &t->search, aim->step);
     kq_try(k, j, aim->step, aim->offset, &aim->sums);
 }
 

@@ -26,8 +26,8 @@ static void store_step(const float *x, const float *w, const qc_search *p, const
 
 static void fit_symmetric(const float *x, const float *w, const qc_search *p, qc_grid *g)
 {
-    float step[QC_LANES], error[QC_LANES];
-    qc_search_step(x, w, LEGACY_COLS, p, step, error);
+    float step[QC_LANES];
+    qc_search_step(x, w, LEGACY_COLS, p, step);
     store_step(x, w, p, step, g);
     for (size_t l = 0; l < QC_LANES; l++)
         g->offset[l] = -0.0f; /* adds nothing, not even to -0 */
@@ -59,8 +59,8 @@ static void store_affine(const float *x, const float *w, const qc_search *p, con
 
 static void fit_affine(const float *x, const float *w, const qc_search *p, qc_grid *g)
 {
-    float step[QC_LANES], offset[QC_LANES], error[QC_LANES];
-    qc_search_affine(x, w, LEGACY_COLS, p, FLT_MAX, step, offset, error);
+    float step[QC_LANES], offset[QC_LANES];
+    qc_search_affine(x, w, LEGACY_COLS, p, FLT_MAX, step, offset);
     store_affine(x, w, p, step, offset, g);
 }
 

@@ -20,6 +20,8 @@
 /* Smaller weights round to zero in every encoding with f16 scales. */
 #define QC_LANES_SMALLEST 0x1p-26f
 
+enum { QC_MAX_SUB = 32 }; /* columns of a sub-block that qc_search_affine can take */
+
 static inline float qc_min(float a, float b)
 {
     return a < b ? a : b;
@@ -181,7 +183,7 @@ static inline void qc_lanes_snap(const float *x, size_t n, float lowest, float h
 }
 
 /* What to try for a sub-block: the largest magnitude is put on code `end + first`, `end + first + stride`, … where `end`
- * is the last code of its side; then the best step is refitted a few times. */
+ * is the last code of its side; then the best is refitted a few times. */
 typedef struct qc_search {
     float lowest, highest; /* codes */
     float first, stride;
@@ -190,36 +192,42 @@ typedef struct qc_search {
     float shrink; /* … each nearer by this share of the range */
 } qc_search;
 
-/* The step (of either sign) that fits the columns best without an offset, and its error sum w (x - step q)^2. */
-static inline void qc_search_step(const float *x, const float *w, size_t n, const qc_search *p, float *step,
-                                  float *error)
+/* The step (of either sign) that fits the columns best without an offset. With codes q of a candidate, the best step is
+ * A / B and the error is  sum w x^2 - A^2 / B,  A = sum w x q, B = sum w q^2. */
+static inline void qc_search_step(const float *x, const float *w, size_t n, const qc_search *p, float *step)
 {
-    float smallest[QC_LANES], largest[QC_LANES], peak[QC_LANES], best[QC_LANES], least[QC_LANES], tried[QC_LANES];
-    qc_sums sums;
+    float smallest[QC_LANES], largest[QC_LANES], inverse_peak[QC_LANES], best[QC_LANES], most[QC_LANES];
     qc_lanes_range(x, n, smallest, largest);
     for (size_t l = 0; l < QC_LANES; l++) {
-        peak[l] = -smallest[l] > largest[l] ? smallest[l] : largest[l];
-        peak[l] = qc_abs(peak[l]) < QC_LANES_SMALLEST ? 0.0f : peak[l];
-        best[l] = tried[l] = 0.0f;
+        float peak = -smallest[l] > largest[l] ? smallest[l] : largest[l];
+        inverse_peak[l] = qc_abs(peak) < QC_LANES_SMALLEST ? 0.0f : 1.0f / peak;
+        best[l] = most[l] = 0.0f;
     }
-    qc_try_step(x, w, n, p->lowest, p->highest, tried, &sums);
-    memcpy(least, sums.rr, sizeof least);
     for (uint32_t i = 0; i < 2 * p->n_tries + p->n_refits; i++) {
         float past = p->first + p->stride * (float)(i / 2);
-        float code = i & 1 ? p->highest + past : p->lowest - past;
-        for (size_t l = 0; l < QC_LANES; l++)
-            tried[l] = i < 2 * p->n_tries ? peak[l] / code : best[l];
-        qc_try_step(x, w, n, p->lowest, p->highest, tried, &sums);
+        float end = i & 1 ? p->highest + past : p->lowest - past;
+        float inverse[QC_LANES], xq[QC_LANES], qq[QC_LANES];
         for (size_t l = 0; l < QC_LANES; l++) {
-            float change = sums.qq[l] > 0.0f ? sums.rq[l] / sums.qq[l] : 0.0f;
-            float refitted = sums.rr[l] - change * sums.rq[l];
-            int better = refitted < least[l];
-            least[l] = better ? refitted : least[l];
-            best[l] = better ? tried[l] + change : best[l];
+            inverse[l] = i < 2 * p->n_tries ? inverse_peak[l] * end : qc_inverse(best[l]);
+            xq[l] = qq[l] = 0.0f;
+        }
+        for (size_t c = 0; c < n; c++)
+            for (size_t l = 0; l < QC_LANES; l++) {
+                float v = x[c * QC_LANES + l];
+                float code = qc_rne(qc_clamp(v * inverse[l], p->lowest, p->highest));
+                float weighted = w[c] * code;
+                xq[l] += weighted * v;
+                qq[l] += weighted * code;
+            }
+        for (size_t l = 0; l < QC_LANES; l++) {
+            float refitted = qq[l] > 0.0f ? xq[l] / qq[l] : 0.0f;
+            float gain = refitted * xq[l];
+            int better = gain > most[l];
+            most[l] = better ? gain : most[l];
+            best[l] = better ? refitted : best[l];
         }
     }
     memcpy(step, best, sizeof best);
-    memcpy(error, least, sizeof least);
 }
 
 /* Least-squares change of step and offset for the codes that `sums` was taken with, offset at most `limit`; the error
@@ -241,41 +249,81 @@ static inline void qc_refit_affine(const qc_sums *sums, size_t l, float total, f
     *offset += shift;
 }
 
-/* The step (> 0) and the offset (<= limit) that fit the columns best, and their error. */
-static inline void qc_search_affine(const float *x, const float *w, size_t n, const qc_search *p, float limit,
-                                    float *step, float *offset, float *error)
+/* The step (> 0) and the offset (<= limit) that fit the columns best. v, as below, are the columns counted from `low`;
+ * limits and offsets inside are counted from there too. */
+typedef struct qc_affine_best {
+    float room[QC_LANES]; /* limit of the offset */
+    float v[QC_LANES], vv[QC_LANES]; /* sum w v, sum w v v */
+    float step[QC_LANES], offset[QC_LANES], error[QC_LANES];
+} qc_affine_best;
+
+/* Rounds v to one candidate (its step as an inverse), refits, and keeps what is better. */
+static inline void qc_try_candidate(const float *v, const float *w, size_t n, float highest, float total,
+                                    const float *inverse, const float *offset, qc_affine_best *b)
 {
-    float low[QC_LANES], high[QC_LANES], s[QC_LANES], o[QC_LANES];
-    float total = 0.0f;
-    qc_sums sums;
+    float q[QC_LANES] = {0}, qq[QC_LANES] = {0}, vq[QC_LANES] = {0};
     for (size_t c = 0; c < n; c++)
-        total += w[c];
+        for (size_t l = 0; l < QC_LANES; l++) {
+            float at = v[c * QC_LANES + l];
+            float code = qc_rne(qc_clamp((at - offset[l]) * inverse[l], 0.0f, highest));
+            float weighted = w[c] * code;
+            q[l] += weighted;
+            qq[l] += weighted * code;
+            vq[l] += weighted * at;
+        }
+    for (size_t l = 0; l < QC_LANES; l++) {
+        float det = total * qq[l] - q[l] * q[l];
+        float s = det > 1e-6f * (total * qq[l]) ? (total * vq[l] - q[l] * b->v[l]) / det : 0.0f;
+        float o = (b->v[l] - s * q[l]) / total;
+        float pinned = qq[l] > 0.0f ? (vq[l] - b->room[l] * q[l]) / qq[l] : 0.0f;
+        s = o > b->room[l] ? pinned : s;
+        o = qc_min(o, b->room[l]);
+        float error = b->vv[l] - s * (2.0f * vq[l] - s * qq[l] - 2.0f * o * q[l]) - o * (2.0f * b->v[l] - o * total);
+        int better = error < b->error[l];
+        b->error[l] = better ? error : b->error[l];
+        b->step[l] = better ? s : b->step[l];
+        b->offset[l] = better ? o : b->offset[l];
+    }
+}
+
+static inline void qc_search_affine(const float *x, const float *w, size_t n, const qc_search *p, float limit,
+                                    float *step, float *offset)
+{
+    float v[QC_MAX_SUB * QC_LANES], low[QC_LANES], high[QC_LANES], range[QC_LANES];
+    float total = 0.0f;
+    qc_affine_best b;
     qc_lanes_range(x, n, low, high);
     for (size_t l = 0; l < QC_LANES; l++) {
         low[l] = qc_min(low[l], limit);
-        step[l] = s[l] = 0.0f;
-        offset[l] = o[l] = low[l];
-        error[l] = FLT_MAX;
+        range[l] = high[l] - low[l];
+        range[l] = range[l] < QC_LANES_SMALLEST ? 0.0f : range[l];
+        b.room[l] = limit - low[l];
+        b.v[l] = b.vv[l] = b.step[l] = b.offset[l] = 0.0f;
+        b.error[l] = FLT_MAX;
+    }
+    for (size_t c = 0; c < n; c++) {
+        total += w[c];
+        for (size_t l = 0; l < QC_LANES; l++) {
+            float at = x[c * QC_LANES + l] - low[l];
+            v[c * QC_LANES + l] = at;
+            b.v[l] += w[c] * at;
+            b.vv[l] += w[c] * at * at;
+        }
     }
     const uint32_t n_tries = p->n_tries * p->n_offsets;
     for (uint32_t i = 0; i < n_tries + p->n_refits; i++) {
-        float codes = 1.0f / (p->highest + p->first + p->stride * (float)(i / p->n_offsets));
+        float end = p->highest + p->first + p->stride * (float)(i / p->n_offsets);
         float inward = p->shrink * (float)(i % p->n_offsets);
+        float inverse[QC_LANES], start[QC_LANES];
         for (size_t l = 0; l < QC_LANES; l++) {
-            float start = low[l] + inward * (high[l] - low[l]);
-            start = qc_min(start, limit);
-            o[l] = i < n_tries ? start : offset[l];
-            s[l] = i < n_tries ? (high[l] - start) * codes : step[l];
+            start[l] = i < n_tries ? qc_min(inward * range[l], b.room[l]) : b.offset[l];
+            inverse[l] = i < n_tries ? end * qc_inverse(range[l] - start[l]) : qc_inverse(b.step[l]);
         }
-        qc_try_affine(x, w, n, p->highest, s, o, &sums);
-        for (size_t l = 0; l < QC_LANES; l++) {
-            float refitted;
-            qc_refit_affine(&sums, l, total, limit, &s[l], &o[l], &refitted);
-            int better = refitted < error[l];
-            error[l] = better ? refitted : error[l];
-            step[l] = better ? s[l] : step[l];
-            offset[l] = better ? o[l] : offset[l];
-        }
+        qc_try_candidate(v, w, n, p->highest, total, inverse, start, &b);
+    }
+    for (size_t l = 0; l < QC_LANES; l++) {
+        step[l] = b.step[l];
+        offset[l] = low[l] + b.offset[l];
     }
 }
 
