@@ -1,0 +1,10 @@
+#include "kinds.h"
+
+#define TOKENIZER(name)                                                                                    \
+    static const qc_tokenizer_desc name = {{sizeof(qc_tokenizer_desc), 0, QC_KIND_TOKENIZER, #name, NULL}, \
+                                           import_##name}
+
+TOKENIZER(spm);
+TOKENIZER(bpe);
+
+QC_PLUGIN(&spm.base, &bpe.base);
