@@ -26,16 +26,17 @@ def available():
     return subprocess.run([sys.executable, "-c", "import xllamacpp"], capture_output=True).returncode == 0
 
 
-def ask(model, tokenize=(), logits=(), greedy=(), count=16, with_special=False, threads=2, timeout=120):
+def ask(model, tokenize=(), parse=(), logits=(), greedy=(), count=16, threads=2, timeout=120):
     """Load `model` and return a dict:
 
-    tokens             ids of each text of `tokenize`; special texts are not parsed, and BOS or EOS
-                       are added only `with_special`
+    tokens             ids of each text of `tokenize`: no special token added, none parsed in the text
+    parsed             ids of each text of `parse`: BOS or EOS added as the file says, special texts parsed
     log_probabilities  one row a position of `logits` (token ids): the log-softmax over the vocabulary
     greedy, text       the `count` most likely ids after `greedy` (token ids), and their text
     """
-    request = {"model": str(model), "tokenize": list(tokenize), "logits": [int(i) for i in logits],
-               "greedy": [int(i) for i in greedy], "count": count, "with_special": with_special, "threads": threads}
+    request = {"model": str(model), "tokenize": list(tokenize), "parse": list(parse),
+               "logits": [int(i) for i in logits], "greedy": [int(i) for i in greedy], "count": count,
+               "threads": threads}
     try:
         child = subprocess.run([sys.executable, os.path.abspath(__file__)], input=json.dumps(request).encode(),
                                capture_output=True, timeout=timeout)
@@ -76,8 +77,8 @@ class Session:
             raise RuntimeError(f"{path}: {content.decode(errors='replace')}")
         return json.loads(content)
 
-    def tokenize(self, text, with_special):
-        body = {"content": text, "add_special": with_special, "parse_special": False}
+    def tokenize(self, text, special):
+        body = {"content": text, "add_special": special, "parse_special": special}
         return self.post("/tokenize", body)["tokens"]
 
     def complete(self, ids, count, **options):
@@ -87,7 +88,7 @@ class Session:
     def next_log_probabilities(self, ids):
         # No probabilities are reported for a token that ends the text or is half a character, so
         # the choice is forced onto a letter; what is reported are the probabilities before that.
-        letter = self.tokenize("a", False)[-1]
+        letter = self.tokenize("a", special=False)[-1]
         reply = self.complete(ids, 1, n_probs=ALL, logit_bias=[[letter, 1e6]])
         entries = reply["completion_probabilities"][0]["top_logprobs"]
         row = [None] * len(entries)
@@ -100,7 +101,8 @@ def answer(request):
     session = Session(request["model"], request["threads"])
     ids, start = request["logits"], request["greedy"]
     reply = {
-        "tokens": [session.tokenize(text, request["with_special"]) for text in request["tokenize"]],
+        "tokens": [session.tokenize(text, special=False) for text in request["tokenize"]],
+        "parsed": [session.tokenize(text, special=True) for text in request["parse"]],
         "log_probabilities": [session.next_log_probabilities(ids[:n]) for n in range(1, len(ids) + 1)],
     }
     if start:
