@@ -1,8 +1,8 @@
 /* The llama library: names, metadata and what it refuses. Expected keys are those of llama.cpp's converter. */
-#include "memory_source.h"
+#include "expect_meta.h"
 #include "qcore/architecture.h"
 #include "test_host.h"
-#include <dlfcn.h>
+#include "test_plugin.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,9 +15,8 @@ static const qc_plugin *plugin;
 static int open_plugin(void **state)
 {
     (void)state;
-    void *library = dlopen(QC_PLUGIN_DIR "/llama/libqc_llama.so", RTLD_NOW | RTLD_LOCAL);
-    plugin = library ? (const qc_plugin *)dlsym(library, QC_PLUGIN_SYMBOL) : NULL;
-    return plugin ? 0 : -1;
+    plugin = test_plugin_open("llama");
+    return 0;
 }
 
 static const qc_architecture_desc *find_family(const char *id)
@@ -79,62 +78,27 @@ static void run_end(run *r)
     "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"rms_norm_eps\": 1e-5,"                   \
     "\"max_position_embeddings\": 512"
 
-static void expect_u32(const run *r, const char *key, uint32_t value)
-{
-    const qc_meta *meta = memory_model_meta(&r->model, key);
-    if (!meta)
-        fail_msg("%s is missing", key);
-    assert_int_equal(meta->type, QC_U32);
-    assert_int_equal(*(const uint32_t *)meta->data, value);
-}
-
-static void expect_f32(const run *r, const char *key, float value)
-{
-    const qc_meta *meta = memory_model_meta(&r->model, key);
-    if (!meta)
-        fail_msg("%s is missing", key);
-    assert_int_equal(meta->type, QC_F32);
-    assert_true(*(const float *)meta->data == value);
-}
-
-static void expect_text(const run *r, const char *key, const char *value)
-{
-    const qc_meta *meta = memory_model_meta(&r->model, key);
-    if (!meta)
-        fail_msg("%s is missing", key);
-    assert_int_equal(meta->type, QC_TEXT);
-    const qc_text *text = (const qc_text *)meta->data;
-    assert_int_equal(text->length, strlen(value));
-    assert_memory_equal(text->data, value, text->length);
-}
-
-static void expect_absent(const run *r, const char *key)
-{
-    if (memory_model_meta(&r->model, key))
-        fail_msg("%s should not be written", key);
-}
-
 static void test_llama_metadata(void **state)
 {
     (void)state;
     run r;
     run_begin(&r, "llama", BASE ", \"_name_or_path\": \"/home/me/models/Tiny-1B/\", \"hidden_act\": \"silu\"}");
     assert_int_equal(r.status, QC_OK);
-    expect_text(&r, "general.architecture", "llama");
-    expect_text(&r, "general.type", "model");
-    expect_text(&r, "general.name", "Tiny-1B");
-    expect_u32(&r, "llama.block_count", 2);
-    expect_u32(&r, "llama.context_length", 512);
-    expect_u32(&r, "llama.embedding_length", 256);
-    expect_u32(&r, "llama.feed_forward_length", 512);
-    expect_u32(&r, "llama.attention.head_count", 4);
-    expect_u32(&r, "llama.attention.head_count_kv", 2);
-    expect_u32(&r, "llama.rope.dimension_count", 64);
-    expect_u32(&r, "llama.vocab_size", 900);
-    expect_f32(&r, "llama.rope.freq_base", 10000.0f);
-    expect_f32(&r, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
-    expect_absent(&r, "llama.attention.key_length");
-    expect_absent(&r, "llama.rope.scaling.type");
+    expect_text(&r.model, "general.architecture", "llama");
+    expect_text(&r.model, "general.type", "model");
+    expect_text(&r.model, "general.name", "Tiny-1B");
+    expect_u32(&r.model, "llama.block_count", 2);
+    expect_u32(&r.model, "llama.context_length", 512);
+    expect_u32(&r.model, "llama.embedding_length", 256);
+    expect_u32(&r.model, "llama.feed_forward_length", 512);
+    expect_u32(&r.model, "llama.attention.head_count", 4);
+    expect_u32(&r.model, "llama.attention.head_count_kv", 2);
+    expect_u32(&r.model, "llama.rope.dimension_count", 64);
+    expect_u32(&r.model, "llama.vocab_size", 900);
+    expect_f32(&r.model, "llama.rope.freq_base", 10000.0f);
+    expect_f32(&r.model, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    expect_absent(&r.model, "llama.attention.key_length");
+    expect_absent(&r.model, "llama.rope.scaling.type");
     assert_int_equal(r.n_factors, 0);
     run_end(&r);
 }
@@ -145,12 +109,12 @@ static void test_head_size_given(void **state)
     run r;
     run_begin(&r, "qwen3", BASE ", \"head_dim\": 128, \"rope_theta\": 1000000}");
     assert_int_equal(r.status, QC_OK);
-    expect_text(&r, "general.architecture", "qwen3");
-    expect_u32(&r, "qwen3.attention.key_length", 128);
-    expect_u32(&r, "qwen3.attention.value_length", 128);
-    expect_u32(&r, "qwen3.rope.dimension_count", 128);
-    expect_f32(&r, "qwen3.rope.freq_base", 1e6f);
-    expect_absent(&r, "general.name");
+    expect_text(&r.model, "general.architecture", "qwen3");
+    expect_u32(&r.model, "qwen3.attention.key_length", 128);
+    expect_u32(&r.model, "qwen3.attention.value_length", 128);
+    expect_u32(&r.model, "qwen3.rope.dimension_count", 128);
+    expect_f32(&r.model, "qwen3.rope.freq_base", 1e6f);
+    expect_absent(&r.model, "general.name");
     run_end(&r);
 }
 
@@ -160,7 +124,7 @@ static void test_nested_text_config(void **state)
     run r;
     run_begin(&r, "llama", "{\"vocab_size\": 7, \"text_config\": " BASE "}}");
     assert_int_equal(r.status, QC_OK);
-    expect_u32(&r, "llama.vocab_size", 900);
+    expect_u32(&r.model, "llama.vocab_size", 900);
     run_end(&r);
 }
 
@@ -172,7 +136,7 @@ static void test_old_llama_has_no_key_heads(void **state)
               "{\"hidden_size\": 256, \"intermediate_size\": 512, \"num_hidden_layers\": 2, \"vocab_size\": 900,"
               "\"num_attention_heads\": 4, \"rms_norm_eps\": 1e-6, \"max_position_embeddings\": 512}");
     assert_int_equal(r.status, QC_OK);
-    expect_u32(&r, "llama.attention.head_count_kv", 4);
+    expect_u32(&r.model, "llama.attention.head_count_kv", 4);
     run_end(&r);
 }
 
@@ -182,8 +146,8 @@ static void test_rope_linear(void **state)
     run r;
     run_begin(&r, "llama", BASE ", \"rope_scaling\": {\"type\": \"linear\", \"factor\": 4.0}}");
     assert_int_equal(r.status, QC_OK);
-    expect_text(&r, "llama.rope.scaling.type", "linear");
-    expect_f32(&r, "llama.rope.scaling.factor", 4.0f);
+    expect_text(&r.model, "llama.rope.scaling.type", "linear");
+    expect_f32(&r.model, "llama.rope.scaling.factor", 4.0f);
     run_end(&r);
 }
 
@@ -196,13 +160,13 @@ static void test_rope_yarn(void **state)
               ", \"rope_parameters\": {\"rope_type\": \"yarn\", \"factor\": 4, \"rope_theta\": 1e6, \"beta_fast\": 16,"
               "\"original_max_position_embeddings\": 128, \"attention_factor\": null}}");
     assert_int_equal(r.status, QC_OK);
-    expect_text(&r, "qwen2.rope.scaling.type", "yarn");
-    expect_f32(&r, "qwen2.rope.scaling.factor", 4.0f);
-    expect_f32(&r, "qwen2.rope.freq_base", 1e6f);
-    expect_u32(&r, "qwen2.rope.scaling.original_context_length", 128);
-    expect_f32(&r, "qwen2.rope.scaling.yarn_beta_fast", 16.0f);
-    expect_absent(&r, "qwen2.rope.scaling.yarn_beta_slow");
-    expect_absent(&r, "qwen2.rope.scaling.yarn_attn_factor");
+    expect_text(&r.model, "qwen2.rope.scaling.type", "yarn");
+    expect_f32(&r.model, "qwen2.rope.scaling.factor", 4.0f);
+    expect_f32(&r.model, "qwen2.rope.freq_base", 1e6f);
+    expect_u32(&r.model, "qwen2.rope.scaling.original_context_length", 128);
+    expect_f32(&r.model, "qwen2.rope.scaling.yarn_beta_fast", 16.0f);
+    expect_absent(&r.model, "qwen2.rope.scaling.yarn_beta_slow");
+    expect_absent(&r.model, "qwen2.rope.scaling.yarn_attn_factor");
     run_end(&r);
 }
 
@@ -220,7 +184,7 @@ static void test_rope_llama3(void **state)
               BASE ", \"rope_theta\": 500000.0, \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 32.0,"
                    "\"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0, \"original_max_position_embeddings\": 8192}}");
     assert_int_equal(r.status, QC_OK);
-    expect_absent(&r, "llama.rope.scaling.type");
+    expect_absent(&r.model, "llama.rope.scaling.type");
     assert_int_equal(r.n_factors, 32);
     for (size_t i = 0; i < 32; i++)
         if (i < 15 || i > 17)

@@ -122,6 +122,9 @@ static const struct {
     {"Split \\p{N}{1,3}\nSplit [一-龥぀-ゟ゠-ヿ]+\nSplit [!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"
      "[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|" SPACES,
      "deepseek-v3", EITHER},
+    {"Split [\\r\\n]\nSplit \\s?\\p{L}+\nSplit \\s?\\p{P}+\nSplit [一-龥ࠀ-一가-퟿]+\nDigits individually",
+     "deepseek-coder", EITHER},
+    {"Split  ?[^(\\s|[.,!?…。，、।۔،])]+", "bloom", EITHER},
     {"Punctuation\nByteLevel\nDigits\nSplit [0-9][0-9][0-9]", "falcon", EITHER},
 };
 
