@@ -31,5 +31,7 @@ int job_cancelled(void);
 
 /* What progress of the whole run looks like is the program's business: called from any worker, rarely blocking. */
 typedef void (*progress_fn)(void *arg, const char *what, uint64_t done, uint64_t total);
+void pool_set_progress(pool *p, progress_fn progress, void *arg); /* NULL: none. [main-thread] */
+void job_set_task(qc_job *job, const char *what); /* `what` of this job's progress, and of its parallel_for; borrowed */
 
 #endif

@@ -23,15 +23,18 @@ typedef enum plugin_state {
     PLUGIN_BROKEN /* manifest or library unusable */,
     PLUGIN_FILTERED /* this CPU cannot run it */,
     PLUGIN_UNSAFE /* others may write it */,
-    PLUGIN_SHADOWED /* an earlier folder has the same id */
+    PLUGIN_SHADOWED /* an earlier folder has the same id */,
+    PLUGIN_SKIPPED /* of a kind that this qcore does not know */
 } plugin_state;
 
-/* One [kind:id] section. */
+/* One [kind:id] section. A manifest that could not be read has one entry, of kind "plugin" and its folder's name. */
 typedef struct plugin_entry {
     const struct manifest *manifest;
     char *kind, *id, *summary; /* kind: "method", "encoding", ... without revision */
     setting_spec *settings;
     size_t n_settings;
+    char **keys, **values; /* the section's other keys */
+    size_t n_keys;
     plugin_state state;
     char *why; /* NULL when usable: one line for the user */
 } plugin_entry;

@@ -1,0 +1,16 @@
+/* Where things are: the program's own data, relative to its executable, and the search path of plugins. */
+#ifndef CORE_PATHS_H
+#define CORE_PATHS_H
+
+#include "qcore/host.h"
+
+/* Owned strings (free); NULL when out of memory. */
+char *path_join(const char *folder, const char *name);
+char *paths_share(const char *name); /* PREFIX/share/qcore/NAME, PREFIX/bin/qcore being this program */
+
+/* The search path in order: `given` (command line, then recipe), $QCORE_PLUGIN_PATH, the user's folder, the installed
+ * one. Folders that need not exist. Owned; path_list_free. */
+qc_status paths_plugins(qc_job *job, const char *const *given, size_t n_given, char ***folders, size_t *n_folders);
+void path_list_free(char **list, size_t n);
+
+#endif
