@@ -143,7 +143,7 @@ void format_round_trip(const qc_format_desc *format, const qc_model *model, cons
     memory_model m;
     format_write(format, model, settings, written);
     if (!written->files[0].name)
-        written->files[0].name = strdup("model.file");
+        memory_folder_rename(written, 0, "model.file");
     test_host_begin(&th);
     if (format_scan(&th, format, written, &m) != QC_OK)
         fail_msg("scan: %s", th.message);

@@ -54,6 +54,12 @@ uint32_t memory_folder_add(memory_folder *f, const char *name, const void *data,
     return add_file(f, name, copied(data, (size_t)length), length);
 }
 
+void memory_folder_rename(memory_folder *f, uint32_t file, const char *name)
+{
+    free(f->files[file].name);
+    f->files[file].name = copied_text(name);
+}
+
 memory_file *memory_folder_find(memory_folder *f, const char *name)
 {
     for (uint32_t i = 0; i < f->n_files; i++)

@@ -41,6 +41,7 @@ typedef struct memory_folder {
 void memory_folder_begin(memory_folder *f);
 void memory_folder_end(memory_folder *f);
 uint32_t memory_folder_add(memory_folder *f, const char *name, const void *data, uint64_t length); /* copied */
+void memory_folder_rename(memory_folder *f, uint32_t file, const char *name);
 memory_file *memory_folder_find(memory_folder *f, const char *name); /* NULL: absent */
 
 typedef struct memory_model {

@@ -118,7 +118,7 @@ static void reads_version_2(void **state)
     memory_model_begin(&m);
     add_everything(&m);
     format_write(gguf, &m.model, standard, &f);
-    f.files[0].name = strdup("two.gguf");
+    memory_folder_rename(&f, 0, "two.gguf");
     assert_int_equal(f.files[0].data[4], 3);
     f.files[0].data[4] = 2;
     test_host_begin(&th);
@@ -145,7 +145,7 @@ static void leaves_out_its_own_keys(void **state)
     format_add_text(&m, "general.name", "tiny");
     format_add_tensor(&m, "a.weight", "f32", 1, 4, (const uint64_t[]){3, 0});
     format_write(gguf, &m.model, standard, &f);
-    f.files[0].name = strdup("m.gguf");
+    memory_folder_rename(&f, 0, "m.gguf");
     test_host_begin(&th);
     assert_int_equal(format_scan(&th, gguf, &f, &again), QC_OK);
     assert_int_equal(again.model.n_metas, 1);
@@ -168,7 +168,7 @@ static void drops_trailing_ones(void **state)
     format_add_tensor(&m, "middle", "f32", 1, 4, (const uint64_t[]){8, 1, 2, 1});
     format_add_tensor(&m, "scalar", "f32", 1, 4, (const uint64_t[]){0});
     format_write(gguf, &m.model, standard, &f);
-    f.files[0].name = strdup("m.gguf");
+    memory_folder_rename(&f, 0, "m.gguf");
     test_host_begin(&th);
     assert_int_equal(format_scan(&th, gguf, &f, &again), QC_OK);
     assert_int_equal(memory_model_tensor(&again, "row")->n_dims, 1);
@@ -584,7 +584,7 @@ static void survives_lack_of_memory(void **state)
     memory_model_begin(&m);
     add_everything(&m);
     format_write(gguf, &m.model, standard, &f);
-    f.files[0].name = strdup("m.gguf");
+    memory_folder_rename(&f, 0, "m.gguf");
     format_expect_nomem(gguf, &f);
     memory_folder_end(&f);
     memory_model_end(&m);

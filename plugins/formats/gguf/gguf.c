@@ -43,6 +43,14 @@ int gguf_own_key(const char *key)
     return !strcmp(key, "general.alignment") || !strncmp(key, "split.", 6);
 }
 
+int gguf_good_name(const char *name, size_t max)
+{
+    size_t n = 0;
+    while ((unsigned char)name[n] >= 0x20 && name[n] != 0x7f)
+        n++;
+    return n > 0 && n <= max && name[n] == '\0';
+}
+
 int gguf_pad(uint64_t n, uint64_t alignment, uint64_t *padded)
 {
     if (n > UINT64_MAX - (alignment - 1))

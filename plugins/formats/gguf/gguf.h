@@ -15,7 +15,8 @@
 enum {
     GGUF_VERSION = 3,
     GGUF_ARRAY = 9, /* value type that announces an array; the others are QC_U8 .. QC_F64 */
-    GGUF_MAX_NAME = 63,
+    GGUF_MAX_KEY = 65535, /* bytes, of the specification */
+    GGUF_MAX_NAME = 63, /* of a tensor, as ggml */
     GGUF_ALIGNMENT = 32 /* where general.alignment is absent */
 };
 
@@ -33,6 +34,9 @@ size_t gguf_value_bytes(uint32_t type);
 
 /* Keys that say how the file is cut and padded, not what the model is: the reader uses them up, the writer decides. */
 int gguf_own_key(const char *key);
+
+/* Has a name 1 .. max bytes, none of them a control character? These would end up in messages. */
+int gguf_good_name(const char *name, size_t max);
 
 /* n rounded up to a multiple of alignment (a power of two) in *padded; 0 when that does not fit. */
 int gguf_pad(uint64_t n, uint64_t alignment, uint64_t *padded);

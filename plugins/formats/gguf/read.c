@@ -4,7 +4,6 @@
 #include "qcore/reader.h"
 
 enum {
-    MAX_KEY = 65535, /* of the specification */
     MAX_STRING = 1 << 30, /* as ggml */
     MAX_VALUE = 1 << 30, /* bytes in memory of one value */
     KEY_BYTES_MIN = 8 + 1 + 4 + 1, /* of a key in the file: length, name, type, value */
@@ -51,7 +50,7 @@ static void read_counts(qc_reader *r, file_head *h)
                        (unsigned long long)h->n_tensors);
 }
 
-/* A name of 1 .. max bytes as a C string. Control characters would end up in messages, a zero byte would cut it. */
+/* A name of 1 .. max bytes as a C string. */
 static void read_name(qc_reader *r, const char *what, char *name, size_t max)
 {
     uint64_t length = qc_read_u64(r);
@@ -64,13 +63,10 @@ static void read_name(qc_reader *r, const char *what, char *name, size_t max)
     if (!qc_reader_has(r, length))
         return;
     qc_read_bytes(r, name, (size_t)length);
-    for (size_t i = 0; i < length; i++)
-        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f) {
-            qc_reader_fail(r, QC_E_CORRUPT, "%s with a control character in its name before byte %llu", what,
-                           (unsigned long long)r->at);
-            length = i;
-        }
     name[length] = '\0';
+    if (!gguf_good_name(name, max) || strlen(name) != length)
+        qc_reader_fail(r, QC_E_CORRUPT, "%s with a control character in its name before byte %llu", what,
+                       (unsigned long long)r->at);
 }
 
 /* Type and count of the value that follows; its data comes next. */
@@ -189,12 +185,12 @@ static void read_own(qc_reader *r, const qc_meta *meta, file_head *h)
 /* All keys; out NULL: nothing is reported. */
 static void read_keys(qc_reader *r, file_head *h, const qc_scan *out)
 {
-    char *key = r->job->host->alloc(r->job->host, MAX_KEY + 1);
+    char *key = r->job->host->alloc(r->job->host, GGUF_MAX_KEY + 1);
     if (!key)
         qc_reader_fail(r, QC_E_NOMEM, "out of memory for a key");
     for (uint64_t i = 0; i < h->n_keys && r->status == QC_OK; i++) {
         qc_meta meta = {.size = sizeof meta, .key = key};
-        read_name(r, "a metadata key", key, MAX_KEY);
+        read_name(r, "a metadata key", key, GGUF_MAX_KEY);
         read_type(r, &meta);
         if (r->status != QC_OK)
             break;

@@ -131,8 +131,8 @@ const char *gguf_refuses(const qc_tensor *t)
         return "its rows are not whole blocks of this encoding";
     if (t->n_dims > QC_MAX_DIMS)
         return "GGUF tensors have at most 4 dimensions";
-    if (strlen(t->name) == 0 || strlen(t->name) > GGUF_MAX_NAME)
-        return "GGUF tensor names have 1 to 63 bytes";
+    if (!gguf_good_name(t->name, GGUF_MAX_NAME))
+        return "GGUF tensor names have 1 to 63 bytes, no control characters";
     if (t->order)
         return "GGUF cannot store a column order";
     return NULL;
@@ -142,10 +142,11 @@ static qc_status check_model(qc_job *job, const qc_model *model, double alignmen
 {
     if (!(alignment >= 8 && alignment <= 65536) || ((uint32_t)alignment & ((uint32_t)alignment - 1)) != 0)
         return qc_fail(job, QC_E_INVALID, "alignment is %g, it must be a power of two from 8 to 65536", alignment);
-    for (size_t i = 0; i < model->n_metas; i++)
-        if (gguf_value_bytes(model->metas[i]->type) == 0)
-            return qc_fail(job, QC_E_INVALID, "key '%.80s': unknown value type %u", model->metas[i]->key,
-                           model->metas[i]->type);
+    for (size_t i = 0; i < model->n_metas; i++) {
+        const qc_meta *m = model->metas[i];
+        if (!gguf_good_name(m->key, GGUF_MAX_KEY) || gguf_value_bytes(m->type) == 0)
+            return qc_fail(job, QC_E_INVALID, "key '%.80s' (value type %u) cannot be written", m->key, m->type);
+    }
     for (size_t i = 0; i < model->n_tensors; i++) {
         const char *why = gguf_refuses(model->tensors[i]);
         if (why)

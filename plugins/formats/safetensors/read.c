@@ -53,11 +53,11 @@ static qc_status bad_tensor(const st_file *f, const char *tensor, const char *wh
     return qc_fail(f->job, QC_E_CORRUPT, "%.100s: tensor '%.100s': %s", f->name, tensor, why);
 }
 
-/* A whole number, 0 or more. JSON numbers are read as reals: exact up to 2^53, and no file is larger than that. */
+/* A whole number, 0 or more, from a JSON number that was read as a real. */
 static int whole_number(const json_t *number, uint64_t *value)
 {
     double x = json_number_value(number);
-    if (!json_is_number(number) || !(x >= 0.0 && x <= 9007199254740992.0))
+    if (!json_is_number(number) || !(x >= 0.0 && x <= (double)ST_MAX_NUMBER))
         return 0;
     *value = (uint64_t)x;
     return (double)*value == x;

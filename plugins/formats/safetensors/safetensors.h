@@ -19,6 +19,8 @@
 
 enum { ST_MAX_JSON = 100000000 }; /* bytes of a header or index, as the reference implementation bounds a header */
 
+#define ST_MAX_NUMBER ((uint64_t)1 << 53) /* up to here JSON numbers are exact as reals; no file is larger */
+
 typedef struct st_dtype {
     const char *name, *encoding; /* in the file, in qcore */
     uint32_t bytes; /* of one value */

@@ -16,6 +16,9 @@ const char *st_refuses(const qc_tensor *t)
         return "safetensors has no dtype for this encoding";
     if (t->n_dims > QC_MAX_DIMS)
         return "at most 4 dimensions are supported";
+    for (uint32_t i = 0; i < QC_MAX_DIMS; i++)
+        if (t->dims[i] > ST_MAX_NUMBER)
+            return "its dimensions are absurd"; /* possible where another one is 0 */
     if (!strcmp(t->name, ST_METADATA) || t->name[0] == '\0')
         return "this name is reserved";
     if (t->order)

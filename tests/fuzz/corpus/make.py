@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+"""Writes the corpus of the format fuzzer: small files, good and broken. From the formats' descriptions, no packages.
+
+A folder of several files is packed as fuzz_format.c says: "QCF1", then {u8 length, name, u32 length, bytes} each."""
+import json
+import os
+import struct
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TYPES = {"u8": 0, "i8": 1, "u16": 2, "i16": 3, "u32": 4, "i32": 5, "f32": 6, "bool": 7, "text": 8, "array": 9,
+         "u64": 10, "i64": 11, "f64": 12}
+FORMS = {"u8": "<B", "i8": "<b", "u16": "<H", "i16": "<h", "u32": "<I", "i32": "<i", "f32": "<f", "bool": "<B",
+         "u64": "<Q", "i64": "<q", "f64": "<d"}
+# ggml types: id, weights of a block, bytes of a block
+BLOCKS = [(0, 1, 4), (1, 1, 2), (2, 32, 18), (3, 32, 20), (6, 32, 22), (7, 32, 24), (8, 32, 34), (10, 256, 84),
+          (11, 256, 110), (12, 256, 144), (13, 256, 176), (14, 256, 210), (16, 256, 66), (20, 32, 18), (24, 1, 1),
+          (27, 1, 8), (28, 1, 8), (29, 256, 56), (30, 1, 2), (34, 256, 54), (35, 256, 66), (39, 32, 17), (40, 64, 36),
+          (41, 128, 18), (42, 64, 18)]
+
+
+def text(value):
+    value = value.encode() if isinstance(value, str) else value
+    return struct.pack("<Q", len(value)) + value
+
+
+def value(type_name, v):
+    return text(v) if type_name == "text" else struct.pack(FORMS[type_name], v)
+
+
+def key(name, type_name, v):
+    if isinstance(v, list):
+        head = struct.pack("<IIQ", TYPES["array"], TYPES[type_name], len(v))
+        return text(name) + head + b"".join(value(type_name, x) for x in v)
+    return text(name) + struct.pack("<I", TYPES[type_name]) + value(type_name, v)
+
+
+def gguf(keys=(), tensors=(), version=3, alignment=32):
+    """tensors: name, dims, (type id, block weights, block bytes)"""
+    table, data = b"", b""
+    for name, dims, (type_id, cols, block_bytes) in tensors:
+        rows = 1
+        for n in dims[1:]:
+            rows *= n
+        size = (dims[0] if dims else 1) // cols * block_bytes * rows
+        table += text(name) + struct.pack("<I%dQIQ" % len(dims), len(dims), *dims, type_id, len(data))
+        data += bytes(i % 251 for i in range(size))
+        data += bytes(-len(data) % alignment)
+    keys = list(keys) + ([key("general.alignment", "u32", alignment)] if alignment != 32 else [])
+    head = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(keys)) + b"".join(keys) + table
+    return head + bytes(-len(head) % alignment) + data
+
+
+def folder(files):
+    out = b"QCF1"
+    for name, data in files:
+        out += struct.pack("B", len(name)) + name.encode() + struct.pack("<I", len(data)) + data
+    return out
+
+
+def shard(no, count):
+    keys = [key("split.no", "u16", no), key("split.count", "u16", count), key("split.tensors.count", "i32", count)]
+    return gguf(([key("general.name", "text", "split")] if no == 0 else []) + keys, [("t%d" % no, [8], BLOCKS[0])])
+
+
+def gguf_corpus():
+    name = [key("general.architecture", "text", "llama"), key("general.name", "text", "tiny")]
+    every = [key("one." + t, t, 1) for t in FORMS] + [key("many." + t, t, [0, 1, 1]) for t in FORMS]
+    every += [key("none", "i32", []), key("tokens", "text", ["a", "", "\u00fc", "<s>"])]
+    small = [("token_embd.weight", [32, 3], (8, 32, 34)), ("norm.weight", [5], BLOCKS[0])]
+    good = gguf(name, small)
+    yield "empty", gguf()
+    yield "small", good
+    yield "version_2", gguf(name, small, version=2)
+    yield "alignment_8", gguf(name, small, alignment=8)
+    yield "alignment_64", gguf(name, small, alignment=64)
+    yield "every_value_type", gguf(name + every)
+    yield "every_tensor_type", gguf(name, [("t%d" % b[0], [b[1], 2], b) for b in BLOCKS])
+    yield "dimensions", gguf(name, [("d0", [], BLOCKS[0]), ("d4", [2, 3, 1, 2], BLOCKS[1]), ("z", [0, 3], BLOCKS[0])])
+    yield "no_last_padding", gguf(name, small)[:-12]
+    yield "split_from_0", folder([("m-%05d-of-00003.gguf" % (i + 1), shard(i, 3)) for i in (0, 1, 2)])
+    yield "split_from_2", folder([("m-%05d-of-00003.gguf" % (i + 1), shard(i, 3)) for i in (2, 0, 1)])
+    yield "split_missing", folder([("m-%05d-of-00003.gguf" % (i + 1), shard(i, 3)) for i in (0, 2)])
+    yield "bad_big_endian", b"GGUF" + struct.pack(">IQQ", 3, 0, 0)
+    yield "bad_version_1", b"GGUF" + struct.pack("<III", 1, 0, 0) + bytes(12)
+    yield "bad_counts", b"GGUF" + struct.pack("<IQQ", 3, 2**63, 2**40) + bytes(64)
+    yield "bad_string_length", gguf([text("k") + struct.pack("<IQ", 8, 2**64 - 1)])
+    yield "bad_array_length", gguf([text("k") + struct.pack("<IIQ", 9, 10, 2**61 + 1) + bytes(64)])
+    yield "bad_nested_array", gguf([text("k") + struct.pack("<IIQIQ", 9, 9, 1, 0, 0)])
+    yield "bad_alignment", gguf([key("general.alignment", "u32", 24)], small)
+    yield "bad_dimensions", gguf(name, [("t", [], (0, 1, 4))])[:-36] + struct.pack("<2Q", 2**62, 2**62)
+    yield "bad_cut", good[:-80]
+
+
+def safetensors(header, data=b""):
+    header = header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return struct.pack("<Q", len(header)) + header + data
+
+
+def entries(tensors, metadata=None):
+    """A header for tensors of name, dtype, bytes of a value, shape; and its data."""
+    header, at = {"__metadata__": metadata} if metadata else {}, 0
+    for name, dtype, size, shape in tensors:
+        for n in shape:
+            size *= n
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    return safetensors(header, bytes(i % 251 for i in range(at)))
+
+
+def safetensors_corpus():
+    plain = [("F64", 8), ("F32", 4), ("F16", 2), ("BF16", 2), ("F8_E4M3", 1), ("F8_E5M2", 1), ("I64", 8), ("I32", 4),
+             ("I16", 2), ("I8", 1), ("U8", 1), ("BOOL", 1)]
+    one = entries([("w", "F32", 4, [2, 3])])
+    shards = [("x.safetensors", entries([("a", "F16", 2, [4])])), ("y.safetensors", entries([("b", "F32", 4, [1])]))]
+    index = json.dumps({"metadata": {"total_size": 12}, "weight_map": {"a": "x.safetensors", "b": "y.safetensors"}})
+    yield "empty", safetensors({})
+    yield "one", one
+    yield "every_dtype", entries([(d, d, n, [2, 3]) for d, n in plain], {"format": "pt", "note": "a \"b\" \u00fc"})
+    yield "shapes", entries([("s", "F32", 4, []), ("z", "F32", 4, [0, 2]), ("four", "I8", 1, [1, 2, 3, 4])])
+    yield "index", folder([("model.safetensors.index.json", index.encode())] + shards)
+    yield "shard_names", folder([("model-00001-of-00002.safetensors", entries([("a", "F16", 2, [4])])),
+                                 ("model-00002-of-00002.safetensors", entries([("b", "F32", 4, [1])])),
+                                 ("model.safetensors.index.json", json.dumps({"weight_map": {
+                                     "a": "model-00001-of-00002.safetensors",
+                                     "b": "model-00002-of-00002.safetensors"}}).encode())])
+    yield "index_missing_shard", folder([("model.safetensors.index.json", index.encode())] + shards[:1])
+    yield "bad_header_length", struct.pack("<Q", 2**63) + one[8:]
+    yield "bad_duplicate", safetensors(b'{"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},"a":{}}', bytes(4))
+    yield "bad_utf8", safetensors(b'{"\xff":{}}')
+    yield "bad_overlap", safetensors({"a": {"dtype": "I8", "shape": [4], "data_offsets": [0, 4]},
+                                      "b": {"dtype": "I8", "shape": [4], "data_offsets": [2, 6]}}, bytes(6))
+    yield "bad_hole", safetensors({"a": {"dtype": "I8", "shape": [4], "data_offsets": [2, 6]}}, bytes(6))
+    yield "bad_shape", safetensors({"a": {"dtype": "I8", "shape": [2**40, 2**40], "data_offsets": [0, 4]}}, bytes(4))
+    yield "bad_nesting", safetensors(b'{"a":' + b"[" * 3000)
+    yield "bad_cut", one[:-4]
+
+
+def imatrix(entries_list, end=b"", n=None):
+    out = struct.pack("<i", len(entries_list) if n is None else n)
+    for name, calls, values in entries_list:
+        out += struct.pack("<i", len(name)) + name.encode() + struct.pack("<ii", calls, len(values))
+        out += struct.pack("<%df" % len(values), *values)
+    return out + end
+
+
+def imatrix_corpus():
+    two = [("blk.0.attn_q.weight", 12, [1.0, 2.0, 3.0]), ("blk.0.ffn_down_exps.weight", 3, [0.5] * 8)]
+    yield "two", imatrix(two)
+    yield "chunks", imatrix(two, struct.pack("<i", 55))
+    yield "dataset", imatrix(two, struct.pack("<ii", 55, 8) + b"wiki.txt")
+    yield "no_calls", imatrix([("output.weight", 0, [1.0])])
+    yield "bad_count", imatrix(two, n=2**31 - 1)
+    yield "bad_negative", imatrix([("output.weight", -1, [1.0])])
+    yield "bad_length", struct.pack("<ii", 1, 2**31 - 1) + bytes(64)
+    yield "bad_values", struct.pack("<ii", 1, 1) + b"w" + struct.pack("<ii", 1, 2**31 - 1)
+    yield "bad_twice", imatrix([two[0], two[0]])
+    yield "bad_cut", imatrix(two)[:-3]
+
+
+def main():
+    for folder_name, cases in (("gguf", gguf_corpus()), ("safetensors", safetensors_corpus()),
+                               ("imatrix", imatrix_corpus())):
+        os.makedirs(os.path.join(HERE, folder_name), exist_ok=True)
+        for name, data in cases:
+            with open(os.path.join(HERE, folder_name, name), "wb") as out:
+                out.write(data)
+
+
+if __name__ == "__main__":
+    main()
