@@ -5,8 +5,11 @@
 #include "core/recipe.h"
 #include "core/registry.h"
 
-/* Added to a row map: rows go the other way, from canonical to the family's own order. */
-enum { ROWS_INVERSE = 1 << 8 };
+/* The other way, from canonical to the family's own form. */
+enum {
+    ROWS_INVERSE = 1 << 8, /* added to a row map */
+    NAME_MINUS = 1 << 8 /* added to QC_NAME_ADD_ONE: one is taken away */
+};
 
 /* Rows [first, first + n) of one tensor of the source file. */
 typedef struct row_run {
