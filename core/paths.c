@@ -1,0 +1,120 @@
+#include "core/paths.h"
+#include "core/array.h"
+#include <limits.h>
+#include <unistd.h>
+
+#if defined(__APPLE__)
+#include <mach-o/dyld.h>
+#endif
+
+char *path_join(const char *folder, const char *name)
+{
+    size_t n = strlen(folder), m = strlen(name);
+    while (n > 1 && folder[n - 1] == '/')
+        n--;
+    char *path = malloc(n + m + 2);
+    if (!path)
+        return NULL;
+    memcpy(path, folder, n);
+    path[n] = '/';
+    memcpy(path + n + 1, name, m + 1);
+    return path;
+}
+
+/* Owned real path of this program, or NULL. */
+static char *executable(void)
+{
+#if defined(__APPLE__)
+    char path[PATH_MAX];
+    uint32_t size = sizeof path;
+    return _NSGetExecutablePath(path, &size) == 0 ? realpath(path, NULL) : NULL;
+#else
+    return realpath("/proc/self/exe", NULL);
+#endif
+}
+
+/* PREFIX/NAME, where this program is PREFIX/<folder>/<program>. */
+static char *in_prefix(const char *name)
+{
+    char *path = executable();
+    for (int i = 0; path && i < 2; i++) {
+        char *slash = strrchr(path, '/');
+        if (slash)
+            *slash = 0;
+    }
+    char *joined = path ? path_join(path, name) : NULL;
+    free(path);
+    return joined;
+}
+
+char *paths_share(const char *name)
+{
+    char *share = in_prefix("share/qcore");
+    char *path = share ? path_join(share, name) : NULL;
+    free(share);
+    return path;
+}
+
+/* $XDG_DATA_HOME/qcore/plugins or ~/.local/share/qcore/plugins; NULL where there is no home. */
+static char *user_folder(void)
+{
+    const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+    if (data && data[0] == '/')
+        return path_join(data, "qcore/plugins");
+    return home && home[0] == '/' ? path_join(home, ".local/share/qcore/plugins") : NULL;
+}
+
+typedef struct path_list {
+    char **items;
+    size_t n, capacity;
+    int failed;
+} path_list;
+
+/* Takes ownership; NULL is no item. */
+static void add_path(path_list *list, char *path)
+{
+    if (!path)
+        return;
+    if (!array_reserve(&list->items, &list->capacity, list->n, sizeof *list->items)) {
+        list->failed = 1;
+        free(path);
+        return;
+    }
+    list->items[list->n++] = path;
+}
+
+/* Folders between colons; empty ones would mean the current folder, and are skipped. */
+static void add_environment(path_list *list, const char *value)
+{
+    while (value && *value) {
+        size_t n = strcspn(value, ":");
+        if (n)
+            add_path(list, strndup(value, n));
+        value += n + (value[n] == ':');
+    }
+}
+
+qc_status paths_plugins(qc_job *job, const char *const *given, size_t n_given, char ***folders, size_t *n_folders)
+{
+    path_list list = {0};
+    for (size_t i = 0; i < n_given; i++)
+        add_path(&list, strdup(given[i]));
+    add_environment(&list, getenv("QCORE_PLUGIN_PATH"));
+    add_path(&list, user_folder());
+    add_path(&list, in_prefix("lib/qcore/plugins"));
+    *folders = list.items;
+    *n_folders = list.n;
+    if (!list.failed)
+        return QC_OK;
+    path_list_free(list.items, list.n);
+    *folders = NULL;
+    *n_folders = 0;
+    return job->fail(job, QC_E_NOMEM, "out of memory for the plugin path");
+}
+
+void path_list_free(char **list, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free(list[i]);
+    free(list);
+}
