@@ -29,7 +29,6 @@ typedef struct kq_type {
     uint32_t sub_cols, has_min;
     float scale_lowest, scale_highest; /* of the integer scales; mins run from 0 to scale_highest */
     qc_search search; /* of one sub-block */
-    uint32_t n_rounds; /* of refinement */
     void (*put)(uint8_t *p, const kq_row *row);
     void (*get)(kq_row *row, const uint8_t *p);
 } kq_type;

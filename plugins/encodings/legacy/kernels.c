@@ -7,14 +7,21 @@ static const legacy_type *type_of(const qc_coder *e)
     return (const legacy_type *)e->desc->params;
 }
 
-/* The stored step nearest to `step` that fits best: its f16 and the two beside it, by their true error. */
+/* One of the two f16 numbers around v: i = 0 the nearest, 1 the other. Far apart only where f16 is subnormal. */
+static float stored(float v, int i)
+{
+    float nearest = qc_round_f16(v);
+    return i == 0 ? nearest : qc_next_f16(nearest, v > nearest ? 1 : -1);
+}
+
+/* The stored step that fits better, by its true error. */
 static void store_step(const float *x, const float *w, const qc_search *p, const float *step, qc_grid *g)
 {
     float tried[QC_LANES], least[QC_LANES];
     qc_sums sums;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 2; i++) {
         for (size_t l = 0; l < QC_LANES; l++)
-            tried[l] = qc_next_f16(qc_round_f16(step[l]), i == 2 ? -1 : i);
+            tried[l] = stored(step[l], i);
         qc_try_step(x, w, LEGACY_COLS, p->lowest, p->highest, tried, &sums);
         for (size_t l = 0; l < QC_LANES; l++) {
             int better = i == 0 || sums.rr[l] < least[l];
@@ -24,10 +31,10 @@ static void store_step(const float *x, const float *w, const qc_search *p, const
     }
 }
 
-static void fit_symmetric(const float *x, const float *w, const qc_search *p, qc_grid *g)
+static void fit_symmetric(const float *x, const float *w, int weighted, const qc_search *p, qc_grid *g)
 {
     float step[QC_LANES];
-    qc_search_step(x, w, LEGACY_COLS, p, step);
+    qc_search_step(x, w, LEGACY_COLS, p, weighted, step);
     store_step(x, w, p, step, g);
     for (size_t l = 0; l < QC_LANES; l++)
         g->offset[l] = -0.0f; /* adds nothing, not even to -0 */
@@ -42,9 +49,9 @@ static void store_affine(const float *x, const float *w, const qc_search *p, con
     qc_sums sums;
     for (size_t c = 0; c < LEGACY_COLS; c++)
         total += w[c];
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 4; i++) {
         for (size_t l = 0; l < QC_LANES; l++) {
-            s[l] = qc_next_f16(qc_round_f16(step[l]), i / 2 == 2 ? -1 : i / 2);
+            s[l] = stored(step[l], i / 2);
             o[l] = qc_round_f16(i % 2 ? o[l] + sums.r[l] / total : offset[l]);
         }
         qc_try_affine(x, w, LEGACY_COLS, p->highest, s, o, &sums);
@@ -57,10 +64,10 @@ static void store_affine(const float *x, const float *w, const qc_search *p, con
     }
 }
 
-static void fit_affine(const float *x, const float *w, const qc_search *p, qc_grid *g)
+static void fit_affine(const float *x, const float *w, int weighted, const qc_search *p, qc_grid *g)
 {
     float step[QC_LANES], offset[QC_LANES];
-    qc_search_affine(x, w, LEGACY_COLS, p, FLT_MAX, step, offset);
+    qc_search_affine(x, w, LEGACY_COLS, p, weighted, FLT_MAX, step, offset);
     store_affine(x, w, p, step, offset, g);
 }
 
@@ -72,9 +79,9 @@ static void fit(const qc_coder *e, qc_grid *g, const float *x, const float *impo
     qc_lanes_weights(w, importance, LEGACY_COLS);
     qc_lanes_clamp(tame, x, LEGACY_COLS);
     if (t->has_offset)
-        fit_affine(tame, w, &t->search, g);
+        fit_affine(tame, w, importance != NULL, &t->search, g);
     else
-        fit_symmetric(tame, w, &t->search, g);
+        fit_symmetric(tame, w, importance != NULL, &t->search, g);
 }
 
 static void snap(const qc_coder *e, qc_grid *g, float *value, int32_t *code, const float *x, const float *importance,

@@ -80,7 +80,7 @@ static inline void qc_lanes_weights(float *w, const float *importance, size_t n)
     for (size_t c = 0; importance && c < n; c++)
         largest = qc_max(largest, importance[c]);
     for (size_t c = 0; c < n; c++)
-        w[c] = largest > 0.0f ? qc_max(importance[c] / largest, 1e-8f) : 1.0f;
+        w[c] = largest > 0.0f ? qc_max(importance[c] / largest, 1e-6f) : 1.0f;
 }
 
 static inline void qc_lanes_clamp(float *to, const float *x, size_t n)
@@ -187,37 +187,40 @@ static inline void qc_lanes_snap(const float *x, size_t n, float lowest, float h
 typedef struct qc_search {
     float lowest, highest; /* codes */
     float first, stride;
-    uint32_t n_tries, n_refits;
+    uint32_t n_tries[2]; /* without importance; with it, where clipping what matters little pays */
+    uint32_t n_refits;
     uint32_t n_offsets; /* affine only: offsets tried, from the smallest weight towards 0 … */
     float shrink; /* … each nearer by this share of the range */
 } qc_search;
 
 /* The step (of either sign) that fits the columns best without an offset. With codes q of a candidate, the best step is
  * A / B and the error is  sum w x^2 - A^2 / B,  A = sum w x q, B = sum w q^2. */
-static inline void qc_search_step(const float *x, const float *w, size_t n, const qc_search *p, float *step)
+static inline void qc_search_step(const float *x, const float *w, size_t n, const qc_search *p, int weighted,
+                                  float *step)
 {
     float smallest[QC_LANES], largest[QC_LANES], inverse_peak[QC_LANES], best[QC_LANES], most[QC_LANES];
+    const uint32_t n_tries = 2 * p->n_tries[weighted]; /* on either side */
     qc_lanes_range(x, n, smallest, largest);
     for (size_t l = 0; l < QC_LANES; l++) {
         float peak = -smallest[l] > largest[l] ? smallest[l] : largest[l];
         inverse_peak[l] = qc_abs(peak) < QC_LANES_SMALLEST ? 0.0f : 1.0f / peak;
         best[l] = most[l] = 0.0f;
     }
-    for (uint32_t i = 0; i < 2 * p->n_tries + p->n_refits; i++) {
+    for (uint32_t i = 0; i < n_tries + p->n_refits; i++) {
         float past = p->first + p->stride * (float)(i / 2);
         float end = i & 1 ? p->highest + past : p->lowest - past;
         float inverse[QC_LANES], xq[QC_LANES], qq[QC_LANES];
         for (size_t l = 0; l < QC_LANES; l++) {
-            inverse[l] = i < 2 * p->n_tries ? inverse_peak[l] * end : qc_inverse(best[l]);
+            inverse[l] = i < n_tries ? inverse_peak[l] * end : qc_inverse(best[l]);
             xq[l] = qq[l] = 0.0f;
         }
         for (size_t c = 0; c < n; c++)
             for (size_t l = 0; l < QC_LANES; l++) {
                 float v = x[c * QC_LANES + l];
                 float code = qc_rne(qc_clamp(v * inverse[l], p->lowest, p->highest));
-                float weighted = w[c] * code;
-                xq[l] += weighted * v;
-                qq[l] += weighted * code;
+                float wq = w[c] * code;
+                xq[l] += wq * v;
+                qq[l] += wq * code;
             }
         for (size_t l = 0; l < QC_LANES; l++) {
             float refitted = qq[l] > 0.0f ? xq[l] / qq[l] : 0.0f;
@@ -266,10 +269,10 @@ static inline void qc_try_candidate(const float *v, const float *w, size_t n, fl
         for (size_t l = 0; l < QC_LANES; l++) {
             float at = v[c * QC_LANES + l];
             float code = qc_rne(qc_clamp((at - offset[l]) * inverse[l], 0.0f, highest));
-            float weighted = w[c] * code;
-            q[l] += weighted;
-            qq[l] += weighted * code;
-            vq[l] += weighted * at;
+            float wq = w[c] * code;
+            q[l] += wq;
+            qq[l] += wq * code;
+            vq[l] += wq * at;
         }
     for (size_t l = 0; l < QC_LANES; l++) {
         float det = total * qq[l] - q[l] * q[l];
@@ -286,8 +289,8 @@ static inline void qc_try_candidate(const float *v, const float *w, size_t n, fl
     }
 }
 
-static inline void qc_search_affine(const float *x, const float *w, size_t n, const qc_search *p, float limit,
-                                    float *step, float *offset)
+static inline void qc_search_affine(const float *x, const float *w, size_t n, const qc_search *p, int weighted,
+                                    float limit, float *step, float *offset)
 {
     float v[QC_MAX_SUB * QC_LANES], low[QC_LANES], high[QC_LANES], range[QC_LANES];
     float total = 0.0f;
@@ -310,7 +313,7 @@ static inline void qc_search_affine(const float *x, const float *w, size_t n, co
             b.vv[l] += w[c] * at * at;
         }
     }
-    const uint32_t n_tries = p->n_tries * p->n_offsets;
+    const uint32_t n_tries = p->n_tries[weighted] * p->n_offsets;
     for (uint32_t i = 0; i < n_tries + p->n_refits; i++) {
         float end = p->highest + p->first + p->stride * (float)(i / p->n_offsets);
         float inward = p->shrink * (float)(i % p->n_offsets);
