@@ -163,6 +163,14 @@ void job_add_context(qc_job *job, const char *format, ...)
     j->failed = 1;
 }
 
+void job_add_place(qc_job *job, const char *file, unsigned line, unsigned column)
+{
+    struct job *j = own(job);
+    size_t n = strlen(j->message);
+    if (line)
+        snprintf(j->message + n, sizeof j->message - n, " (%.200s:%u:%u)", file ? file : "", line, column);
+}
+
 /* ---- progress ---- */
 
 void job_set_task(qc_job *job, const char *what)

@@ -24,6 +24,8 @@ void job_release(qc_job *job, size_t mark);
 
 /* Puts "where: " before the job's message, as errors travel up to those who know tensor, file or recipe line. */
 void job_add_context(qc_job *job, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Puts " (FILE:LINE:COLUMN)" behind it; line 0: nowhere, nothing. */
+void job_add_place(qc_job *job, const char *file, unsigned line, unsigned column);
 
 /* Set from the signal handler: every parallel_for and progress then ends with QC_E_CANCELLED. Async-signal-safe. */
 void job_cancel_all(void);

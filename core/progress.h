@@ -1,0 +1,22 @@
+/* What the user sees while a run is under way: a bar on a terminal, a line now and then elsewhere. On stderr. */
+#ifndef CORE_PROGRESS_H
+#define CORE_PROGRESS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct progress progress;
+
+progress *progress_new(uint64_t total, int quiet); /* NULL: out of memory; all calls take NULL and do nothing */
+void progress_free(progress *p); /* clears the bar */
+
+/* `bytes` more are done, of tensor `what`. [any-thread] */
+void progress_step(progress *p, const char *what, uint64_t bytes);
+
+double progress_seconds(const progress *p); /* since progress_new */
+
+/* One bar of at most `width` columns; for a terminal and for tests. */
+void progress_bar(char *line, size_t size, unsigned width, const char *what, uint64_t done, uint64_t total,
+                  double seconds);
+
+#endif
