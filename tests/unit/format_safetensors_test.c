@@ -120,6 +120,12 @@ static void refuses_to_write(void **state)
         format_expect_unwritable(safetensors, &m.model, one_file, cases[i].status, cases[i].words);
         memory_model_end(&m);
     }
+    const qc_text text = {"zero \0 byte", 11};
+    memory_model m;
+    memory_model_begin(&m);
+    format_add_meta(&m, "safetensors.note", QC_TEXT, 0, 1, &text);
+    format_expect_unwritable(safetensors, &m.model, one_file, QC_E_INVALID, "a name or text that is not UTF-8");
+    memory_model_end(&m);
 }
 
 static void reads_empty_tensors(void **state)

@@ -60,6 +60,13 @@ static void shard_name(const shard_plan *p, uint32_t shard, char name[64])
         snprintf(name, 64, "model-%05u-of-%05u.safetensors", (unsigned)shard + 1, (unsigned)p->n_shards);
 }
 
+/* A text in JSON; NULL: not UTF-8, or with a zero byte, which readers do not expect. */
+static json_t *text_json(const qc_text *text)
+{
+    const char *data = text->length ? text->data : "";
+    return memchr(data, 0, text->length) ? NULL : json_stringn(data, text->length);
+}
+
 /* Metadata that came from a safetensors file, and "format", which Hugging Face's loaders ask for. */
 static json_t *metadata_json(const qc_model *model)
 {
@@ -69,7 +76,7 @@ static json_t *metadata_json(const qc_model *model)
         const qc_meta *m = model->metas[i];
         const qc_text *text = m->data;
         if (m->type == QC_TEXT && !m->is_array && !strncmp(m->key, ST_PREFIX, sizeof ST_PREFIX - 1))
-            ok = !json_object_set_new(metadata, m->key + sizeof ST_PREFIX - 1, json_stringn(text->data, text->length));
+            ok = !json_object_set_new(metadata, m->key + sizeof ST_PREFIX - 1, text_json(text));
     }
     if (ok && !json_object_get(metadata, "format"))
         ok = !json_object_set_new(metadata, "format", json_string("pt"));
@@ -88,7 +95,7 @@ static json_t *tensor_json(const qc_tensor *t, uint64_t begin)
                      "data_offsets", (json_int_t)begin, (json_int_t)(begin + t->bytes));
 }
 
-/* The header's JSON with the data's size in *bytes; NULL: a name that is not UTF-8, or out of memory. */
+/* The header's JSON with the data's size in *bytes; NULL: a name or text that is not UTF-8, or out of memory. */
 static json_t *header_json(const shard_plan *p, uint32_t shard, uint64_t *bytes)
 {
     json_t *header = json_object();
@@ -134,7 +141,7 @@ static qc_status lay_out_shard(const shard_plan *p, uint32_t shard)
     json_decref(header);
     if (!bytes)
         return qc_fail(p->job, QC_E_INVALID,
-                       "%s: its header cannot be made: a name that is not UTF-8, or out of memory", name);
+                       "%s: its header cannot be made: a name or text that is not UTF-8, or out of memory", name);
     qc_status status = p->out->file(p->out, p->job, name, n + data_bytes, &file);
     if (status == QC_OK)
         status = p->out->bytes(p->out, p->job, file, 0, bytes, n);

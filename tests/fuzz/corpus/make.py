@@ -80,6 +80,8 @@ def gguf_corpus():
     yield "split_from_0", folder([("m-%05d-of-00003.gguf" % (i + 1), shard(i, 3)) for i in (0, 1, 2)])
     yield "split_from_2", folder([("m-%05d-of-00003.gguf" % (i + 1), shard(i, 3)) for i in (2, 0, 1)])
     yield "split_missing", folder([("m-%05d-of-00003.gguf" % (i + 1), shard(i, 3)) for i in (0, 2)])
+    yield "note_with_zero", gguf([key("safetensors.note", "text", "a\0b")])  # JSON readers refuse it
+    yield "empty_but_wide", gguf(name, [("z", [0, 2**60], BLOCKS[0])])  # JSON numbers end at 2^53
     yield "bad_big_endian", b"GGUF" + struct.pack(">IQQ", 3, 0, 0)
     yield "bad_version_1", b"GGUF" + struct.pack("<III", 1, 0, 0) + bytes(12)
     yield "bad_counts", b"GGUF" + struct.pack("<IQQ", 3, 2**63, 2**40) + bytes(64)
