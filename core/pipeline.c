@@ -247,6 +247,14 @@ qc_status pipeline_run(pipeline *p, qc_job *job, progress *shown)
     return status;
 }
 
+uint64_t pipeline_bytes(const pipeline *p)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < p->n_works; i++)
+        bytes += p->works[i].view ? p->works[i].item->tensor->n_rows * p->works[i].from.row_bytes : 0;
+    return bytes;
+}
+
 const item_result *pipeline_results(const pipeline *p)
 {
     return p->results;

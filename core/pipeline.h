@@ -23,6 +23,7 @@ void pipeline_free(pipeline *p);
 qc_status pipeline_threads(const pipeline *p, qc_job *job, unsigned wanted, unsigned *n);
 
 qc_status pipeline_run(pipeline *p, qc_job *job, progress *progress);
+uint64_t pipeline_bytes(const pipeline *p); /* to be read from the source */
 const item_result *pipeline_results(const pipeline *p); /* as plan.items */
 
 #endif

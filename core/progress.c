@@ -1,0 +1,156 @@
+#include "core/progress.h"
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#define DRAW_SECONDS 0.1
+#define LINE_SECONDS 10.0
+
+struct progress {
+    uint64_t done, total;
+    int quiet, is_terminal, drawn;
+    double begin, last; /* last: when something was shown */
+    unsigned last_tenth;
+    pthread_mutex_t lock;
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static unsigned terminal_width(void)
+{
+    struct winsize size;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+progress *progress_new(uint64_t total, int quiet)
+{
+    progress *p = calloc(1, sizeof *p);
+    const char *terminal = getenv("TERM");
+    if (!p)
+        return NULL;
+    p->total = total;
+    p->quiet = quiet;
+    p->is_terminal = isatty(STDERR_FILENO) && terminal && strcmp(terminal, "dumb") != 0;
+    p->begin = p->last = now();
+    pthread_mutex_init(&p->lock, NULL);
+    return p;
+}
+
+static void clear_bar(progress *p)
+{
+    if (p->drawn)
+        fputs("\r\033[K", stderr);
+    p->drawn = 0;
+}
+
+void progress_free(progress *p)
+{
+    if (!p)
+        return;
+    clear_bar(p);
+    pthread_mutex_destroy(&p->lock);
+    free(p);
+}
+
+double progress_seconds(const progress *p)
+{
+    return p ? now() - p->begin : 0;
+}
+
+static double share(uint64_t done, uint64_t total)
+{
+    return total ? (double)done / (double)total : 1.0;
+}
+
+static double megabytes_a_second(uint64_t done, double seconds)
+{
+    return seconds > 0 ? (double)done / seconds * 1e-6 : 0;
+}
+
+/* "1:02:03", "2:03"; "--:--" until it can be told. */
+static void format_eta(char text[32], uint64_t done, uint64_t total, double seconds)
+{
+    double left = done && seconds > 0.5 ? seconds * (double)(total - done) / (double)done : -1;
+    if (left < 0 || left > 360000)
+        snprintf(text, 32, "--:--");
+    else if (left >= 3600)
+        snprintf(text, 32, "%d:%02d:%02d", (int)left / 3600, (int)left / 60 % 60, (int)left % 60);
+    else
+        snprintf(text, 32, "%d:%02d", (int)left / 60, (int)left % 60);
+}
+
+void progress_bar(char *line, size_t size, unsigned width, const char *what, uint64_t done, uint64_t total,
+                  double seconds)
+{
+    enum { MOST_CELLS = 30, NAME = 28 };
+    char eta[32], figures[96], cells[MOST_CELLS + 1];
+    done = done < total ? done : total;
+    format_eta(eta, done, total, seconds);
+    int used = snprintf(figures, sizeof figures, "%3d %%  %7.1f MB/s  ETA %s", (int)(share(done, total) * 100),
+                        megabytes_a_second(done, seconds), eta);
+    unsigned fixed = (unsigned)used + 4, n = 0; /* 4: brackets and the blanks around the bar */
+    if (width > fixed)
+        n = width - fixed < MOST_CELLS ? width - fixed : MOST_CELLS;
+    for (unsigned i = 0; i < n; i++)
+        cells[i] = i < (unsigned)(share(done, total) * n) ? '#' : '.';
+    cells[n] = '\0';
+    unsigned left = width > fixed + n + 1 ? width - fixed - n - 1 : 0;
+    if (n < 8)
+        snprintf(line, size, "%.*s", (int)width, figures);
+    else if (left < 8)
+        snprintf(line, size, "[%s] %s", cells, figures);
+    else
+        snprintf(line, size, "[%s] %s  %.*s", cells, figures, (int)(left < NAME ? left : NAME), what);
+}
+
+static void draw(progress *p, const char *what)
+{
+    char line[256];
+    unsigned width = terminal_width();
+    const char *no_color = getenv("NO_COLOR");
+    width = width < sizeof line ? width - 1 : (unsigned)sizeof line - 1;
+    progress_bar(line, sizeof line, width, what, p->done, p->total, now() - p->begin);
+    if (no_color && *no_color)
+        fprintf(stderr, "\r\033[K%s", line);
+    else
+        fprintf(stderr, "\r\033[K\033[36m%s\033[0m", line);
+    fflush(stderr);
+    p->drawn = 1;
+}
+
+/* Now and then, for logs: at each tenth of the way, but not twice a second; or after ten seconds. */
+static void say(progress *p, const char *what)
+{
+    double time = now();
+    unsigned tenth = (unsigned)(share(p->done, p->total) * 10);
+    if (time - p->last < LINE_SECONDS && (tenth == p->last_tenth || time - p->last < 0.5))
+        return;
+    fprintf(stderr, "qcore: %3d %%  %.1f MB/s  %s\n", (int)(share(p->done, p->total) * 100),
+            megabytes_a_second(p->done, time - p->begin), what);
+    p->last = time;
+    p->last_tenth = tenth;
+}
+
+void progress_step(progress *p, const char *what, uint64_t bytes)
+{
+    if (!p)
+        return;
+    pthread_mutex_lock(&p->lock);
+    p->done += bytes;
+    if (p->is_terminal && !p->quiet && now() - p->last >= DRAW_SECONDS) {
+        draw(p, what);
+        p->last = now();
+    } else if (!p->is_terminal && !p->quiet) {
+        say(p, what);
+    }
+    pthread_mutex_unlock(&p->lock);
+}

@@ -1,0 +1,19 @@
+/* What a run came to: sizes, time, and what each role lost. */
+#ifndef CORE_REPORT_H
+#define CORE_REPORT_H
+
+#include "core/pipeline.h"
+#include <stdio.h>
+
+typedef struct report {
+    const plan *plan;
+    const item_result *results; /* as plan.items */
+    uint64_t output_bytes; /* of all files */
+    double seconds;
+    unsigned threads;
+} report;
+
+void report_print(const report *r, FILE *file);
+void report_json(const report *r, FILE *file);
+
+#endif
