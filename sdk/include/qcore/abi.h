@@ -26,7 +26,7 @@
 #ifdef __cplusplus
 #define QC_C extern "C"
 #else
-#define QC_C
+#define QC_C extern
 #endif
 #if defined(_WIN32)
 #define QC_EXPORT __declspec(dllexport)
@@ -75,10 +75,10 @@ typedef struct qc_plugin {
     }
 
 /* Defines the entry of a library from pointers to its descriptors' bases: QC_PLUGIN(&rtn.base, &other.base); */
-#define QC_PLUGIN(...)                                                                                                \
-    static const qc_desc *const qc_plugin_descs[] = {__VA_ARGS__};                                                    \
-    QC_C QC_EXPORT extern const qc_plugin qc_plugin_entry;                                                            \
-    const qc_plugin qc_plugin_entry = {QC_STAMP, sizeof(qc_plugin), sizeof qc_plugin_descs / sizeof *qc_plugin_descs, \
+#define QC_PLUGIN(...)                                                                                       \
+    static const qc_desc *const qc_plugin_descs[] = {__VA_ARGS__};                                           \
+    QC_C QC_EXPORT const qc_plugin qc_plugin_entry;                                                          \
+    const qc_plugin qc_plugin_entry = {QC_STAMP, sizeof(qc_plugin), sizeof qc_plugin_descs / sizeof(void *), \
                                        qc_plugin_descs}
 
 /* Does `object` (first member: size) reach as far as `member`? */
