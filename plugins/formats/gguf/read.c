@@ -186,8 +186,10 @@ static void read_own(qc_reader *r, const qc_meta *meta, file_head *h)
 static void read_keys(qc_reader *r, file_head *h, const qc_scan *out)
 {
     char *key = r->job->host->alloc(r->job->host, GGUF_MAX_KEY + 1);
-    if (!key)
+    if (!key) {
         qc_reader_fail(r, QC_E_NOMEM, "out of memory for a key");
+        return;
+    }
     for (uint64_t i = 0; i < h->n_keys && r->status == QC_OK; i++) {
         qc_meta meta = {.size = sizeof meta, .key = key};
         read_name(r, "a metadata key", key, GGUF_MAX_KEY);
@@ -273,13 +275,13 @@ static void read_tensors(qc_reader *r, const file_head *h, uint64_t data_at, con
         }
         if (!out)
             continue;
-        if (data_at > r->length || offset > r->length - data_at || t.bytes > r->length - data_at - offset) {
-            qc_reader_fail(
-                r, QC_E_CORRUPT, "cut short: tensor '%s' has %llu bytes from byte %llu on, the file has %llu", name,
-                (unsigned long long)t.bytes, (unsigned long long)(data_at + offset), (unsigned long long)r->length);
+        t.at = data_at + offset;
+        if (data_at > r->length || offset > r->length - data_at || t.bytes > r->length - t.at) {
+            qc_reader_fail(r, QC_E_CORRUPT,
+                           "cut short: tensor '%s' has %llu bytes from byte %llu on, the file has %llu", name,
+                           (unsigned long long)t.bytes, (unsigned long long)t.at, (unsigned long long)r->length);
             return;
         }
-        t.at = data_at + offset;
         r->status = out->tensor(out, r->job, &t);
     }
 }
@@ -333,9 +335,8 @@ static qc_status read_split(qc_reader *r, qc_job *job, const qc_source *src, con
     for (uint32_t i = 0; i < count; i++) {
         uint32_t file = 0;
         file_head h;
-        memcpy(name, given_name, prefix);
         shard_suffix(suffix, i, count);
-        memcpy(name + prefix, suffix, tail + 1);
+        snprintf(name, sizeof name, "%.*s%s", (int)prefix, given_name, suffix);
         qc_status status = i == no ? QC_OK : src->open(src, job, name, 0, &file);
         if (status != QC_OK || (status = read_file(r, job, src, file, &h, i == 0 ? out : NULL, out)) != QC_OK)
             return status;

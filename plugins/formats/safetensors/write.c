@@ -89,10 +89,11 @@ static json_t *metadata_json(const qc_model *model)
 static json_t *tensor_json(const qc_tensor *t, uint64_t begin)
 {
     json_t *shape = json_array();
+    uint64_t end = begin + t->bytes;
     for (uint32_t i = t->n_dims; shape && i-- > 0;)
         json_array_append_new(shape, json_integer((json_int_t)t->dims[i]));
     return json_pack("{s:s, s:o, s:[I, I]}", "dtype", st_dtype_by_encoding(t->encoding)->name, "shape", shape,
-                     "data_offsets", (json_int_t)begin, (json_int_t)(begin + t->bytes));
+                     "data_offsets", (json_int_t)begin, (json_int_t)end);
 }
 
 /* The header's JSON with the data's size in *bytes; NULL: a name or text that is not UTF-8, or out of memory. */
