@@ -62,7 +62,7 @@ static const void *host_find(const qc_host *host, const char *id)
     return NULL;
 }
 
-int host_publish(qc_host *host, const char *id, const void *object)
+int host_publish(const qc_host *host, const char *id, const void *object)
 {
     struct host *h = own(host);
     size_t i = 0;

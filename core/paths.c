@@ -1,6 +1,8 @@
 #include "core/paths.h"
 #include "core/array.h"
+#include <errno.h>
 #include <limits.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #if defined(__APPLE__)
@@ -94,21 +96,43 @@ static void add_environment(path_list *list, const char *value)
     }
 }
 
+/* A folder that was asked for must be there, and not one level too deep. */
+static qc_status check_given(qc_job *job, const char *folder)
+{
+    struct stat st;
+    if (stat(folder, &st) != 0)
+        return qc_fail(job, QC_E_IO, "plugin folder %s: %s", folder, strerror(errno));
+    if (!S_ISDIR(st.st_mode))
+        return qc_fail(job, QC_E_INVALID, "plugin folder %s: not a folder", folder);
+    char *manifest = path_join(folder, "plugin.ini");
+    int too_deep = manifest && access(manifest, F_OK) == 0;
+    free(manifest);
+    if (too_deep)
+        return qc_fail(job, QC_E_INVALID, "plugin folder %s: is a plugin itself; name the folder above", folder);
+    return QC_OK;
+}
+
 qc_status paths_plugins(qc_job *job, const char *const *given, size_t n_given, char ***folders, size_t *n_folders)
 {
     path_list list = {0};
+    *folders = NULL;
+    *n_folders = 0;
+    for (size_t i = 0; i < n_given; i++) {
+        qc_status status = check_given(job, given[i]);
+        if (status != QC_OK)
+            return status;
+    }
     for (size_t i = 0; i < n_given; i++)
         add_path(&list, strdup(given[i]));
     add_environment(&list, getenv("QCORE_PLUGIN_PATH"));
     add_path(&list, user_folder());
     add_path(&list, in_prefix("lib/qcore/plugins"));
-    *folders = list.items;
-    *n_folders = list.n;
-    if (!list.failed)
+    if (!list.failed) {
+        *folders = list.items;
+        *n_folders = list.n;
         return QC_OK;
+    }
     path_list_free(list.items, list.n);
-    *folders = NULL;
-    *n_folders = 0;
     return job->fail(job, QC_E_NOMEM, "out of memory for the plugin path");
 }
 
