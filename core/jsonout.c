@@ -83,27 +83,27 @@ static void close_bracket(json_out *j, char bracket)
         fputc('\n', j->file);
 }
 
-void json_object(json_out *j, const char *key)
+void put_json_object(json_out *j, const char *key)
 {
     open_bracket(j, key, '{');
 }
 
-void json_end_object(json_out *j)
+void put_json_end_object(json_out *j)
 {
     close_bracket(j, '}');
 }
 
-void json_list(json_out *j, const char *key)
+void put_json_list(json_out *j, const char *key)
 {
     open_bracket(j, key, '[');
 }
 
-void json_end_list(json_out *j)
+void put_json_end_list(json_out *j)
 {
     close_bracket(j, ']');
 }
 
-void json_text(json_out *j, const char *key, const char *value)
+void put_json_text(json_out *j, const char *key, const char *value)
 {
     begin_value(j, key);
     if (value)
@@ -112,13 +112,13 @@ void json_text(json_out *j, const char *key, const char *value)
         fputs("null", j->file);
 }
 
-void json_count(json_out *j, const char *key, uint64_t value)
+void put_json_count(json_out *j, const char *key, uint64_t value)
 {
     begin_value(j, key);
     fprintf(j->file, "%" PRIu64, value);
 }
 
-void json_number(json_out *j, const char *key, double value)
+void put_json_number(json_out *j, const char *key, double value)
 {
     begin_value(j, key);
     if (isfinite(value))
@@ -127,7 +127,7 @@ void json_number(json_out *j, const char *key, double value)
         fputs("null", j->file);
 }
 
-void json_bool(json_out *j, const char *key, int value)
+void put_json_bool(json_out *j, const char *key, int value)
 {
     begin_value(j, key);
     fputs(value ? "true" : "false", j->file);

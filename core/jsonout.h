@@ -14,13 +14,13 @@ typedef struct json_out {
 } json_out;
 
 /* key: NULL in a list and for the outermost value. */
-void json_object(json_out *j, const char *key);
-void json_end_object(json_out *j);
-void json_list(json_out *j, const char *key);
-void json_end_list(json_out *j);
-void json_text(json_out *j, const char *key, const char *value); /* NULL: null */
-void json_count(json_out *j, const char *key, uint64_t value);
-void json_number(json_out *j, const char *key, double value); /* not finite: null */
-void json_bool(json_out *j, const char *key, int value);
+void put_json_object(json_out *j, const char *key);
+void put_json_end_object(json_out *j);
+void put_json_list(json_out *j, const char *key);
+void put_json_end_list(json_out *j);
+void put_json_text(json_out *j, const char *key, const char *value); /* NULL: null */
+void put_json_count(json_out *j, const char *key, uint64_t value);
+void put_json_number(json_out *j, const char *key, double value); /* not finite: null */
+void put_json_bool(json_out *j, const char *key, int value);
 
 #endif

@@ -159,29 +159,29 @@ void report_print(const report *r, FILE *file)
 
 static void write_role(json_out *j, const role_sum *sum)
 {
-    json_object(j, NULL);
-    json_text(j, "role", sum->role);
-    json_count(j, "tensors", sum->n_tensors);
-    json_list(j, "encodings");
+    put_json_object(j, NULL);
+    put_json_text(j, "role", sum->role);
+    put_json_count(j, "tensors", sum->n_tensors);
+    put_json_list(j, "encodings");
     for (size_t i = 0; i < sum->n_encodings; i++)
-        json_text(j, NULL, sum->encodings[i]);
-    json_end_list(j);
-    json_count(j, "bytes", sum->bytes);
-    json_number(j, "bits_per_weight", ratio(8.0 * (double)sum->bytes, sum->weights));
-    json_number(j, "relative_squared_error", ratio(sum->error, sum->energy));
-    json_end_object(j);
+        put_json_text(j, NULL, sum->encodings[i]);
+    put_json_end_list(j);
+    put_json_count(j, "bytes", sum->bytes);
+    put_json_number(j, "bits_per_weight", ratio(8.0 * (double)sum->bytes, sum->weights));
+    put_json_number(j, "relative_squared_error", ratio(sum->error, sum->energy));
+    put_json_end_object(j);
 }
 
 static void write_tensor(json_out *j, const plan_item *item, const item_result *result)
 {
-    json_object(j, NULL);
-    json_text(j, "name", item->tensor->name);
-    json_text(j, "from", item->tensor->encoding);
-    json_text(j, "to", item->encoding);
-    json_count(j, "bytes_before", item->stored);
-    json_count(j, "bytes_after", item->bytes);
-    json_number(j, "relative_squared_error", ratio(result->error, result->energy));
-    json_end_object(j);
+    put_json_object(j, NULL);
+    put_json_text(j, "name", item->tensor->name);
+    put_json_text(j, "from", item->tensor->encoding);
+    put_json_text(j, "to", item->encoding);
+    put_json_count(j, "bytes_before", item->stored);
+    put_json_count(j, "bytes_after", item->bytes);
+    put_json_number(j, "relative_squared_error", ratio(result->error, result->energy));
+    put_json_end_object(j);
 }
 
 void report_json(const report *r, FILE *file)
@@ -189,25 +189,25 @@ void report_json(const report *r, FILE *file)
     json_out j = {.file = file};
     role_sums sums;
     add_up(r, &sums);
-    json_object(&j, NULL);
-    json_text(&j, "model", r->plan->model->path);
-    json_text(&j, "output", r->plan->recipe->output.path);
-    json_count(&j, "output_bytes", r->output_bytes);
-    json_count(&j, "bytes_before", r->plan->stored);
-    json_count(&j, "bytes_after", r->plan->bytes);
-    json_number(&j, "bits_per_weight_before", r->plan->bits_stored);
-    json_number(&j, "bits_per_weight_after", r->plan->bits);
-    json_number(&j, "relative_squared_error", ratio(sums.all.error, sums.all.energy));
-    json_number(&j, "seconds", r->seconds);
-    json_number(&j, "megabytes_per_second", megabytes_a_second(r));
-    json_count(&j, "threads", r->threads);
-    json_list(&j, "roles");
+    put_json_object(&j, NULL);
+    put_json_text(&j, "model", r->plan->model->path);
+    put_json_text(&j, "output", r->plan->recipe->output.path);
+    put_json_count(&j, "output_bytes", r->output_bytes);
+    put_json_count(&j, "bytes_before", r->plan->stored);
+    put_json_count(&j, "bytes_after", r->plan->bytes);
+    put_json_number(&j, "bits_per_weight_before", r->plan->bits_stored);
+    put_json_number(&j, "bits_per_weight_after", r->plan->bits);
+    put_json_number(&j, "relative_squared_error", ratio(sums.all.error, sums.all.energy));
+    put_json_number(&j, "seconds", r->seconds);
+    put_json_number(&j, "megabytes_per_second", megabytes_a_second(r));
+    put_json_count(&j, "threads", r->threads);
+    put_json_list(&j, "roles");
     for (size_t i = 0; i < sums.n; i++)
         write_role(&j, &sums.roles[i]);
-    json_end_list(&j);
-    json_list(&j, "tensors");
+    put_json_end_list(&j);
+    put_json_list(&j, "tensors");
     for (size_t i = 0; i < r->plan->n_items; i++)
         write_tensor(&j, &r->plan->items[i], &r->results[i]);
-    json_end_list(&j);
-    json_end_object(&j);
+    put_json_end_list(&j);
+    put_json_end_object(&j);
 }
