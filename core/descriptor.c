@@ -71,9 +71,7 @@ static qc_status check_encoding(qc_job *job, const plugin_entry *e, const void *
 static qc_status check_format(qc_job *job, const plugin_entry *e, const void *desc)
 {
     const qc_format_desc *d = desc;
-    if (!d->scan && !d->layout)
-        return missing(job, e, "scan (or layout)");
-    return d->release ? QC_OK : missing(job, e, "release");
+    return d->scan || d->layout ? QC_OK : missing(job, e, "scan (or layout)");
 }
 
 static qc_status check_backend(qc_job *job, const plugin_entry *e, const void *desc)
