@@ -108,7 +108,7 @@ static void import_llama3(conversion *c, const json_t *settings, double base, ui
     float *values = (float *)c->job->scratch(c->job, pairs * sizeof *values);
     if (!values)
         reject(c, QC_E_NOMEM, "out of memory for %u rotary factors", pairs);
-    if (c->status != QC_OK)
+    if (!values || c->status != QC_OK)
         return;
     double ratio = root(base, pairs), length = 2 * PI; /* of the wave, in positions */
     for (uint32_t i = 0; i < pairs; i++, length *= ratio) {

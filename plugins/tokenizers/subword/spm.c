@@ -81,35 +81,32 @@ static void warn_of_model(qc_job *job, const sentencepiece *m, uint32_t vocab_si
                        "tokenizer.model: llama.cpp's unigram tokenizer has no bytes for unknown characters");
 }
 
-static qc_status settle_style(qc_job *job, const files *f, const sentencepiece *m, style *s)
+static style style_of(const files *f, const sentencepiece *m)
 {
     const json_t *prefix = json_object_get(f->settings, "add_prefix_space");
-    if (m->model_type != PIECES_UNIGRAM && m->model_type != PIECES_BPE)
-        return qc_fail(job, QC_E_UNSUPPORTED, "tokenizer.model: a model of words or characters; GGUF has none such");
-    *s = (style){
-        "llama", m->add_dummy_prefix, {{m->bos_id, m->eos_id, m->unknown_id, -1, m->padding_id, -1, -1}, 1, 0}, NULL};
+    int is_unigram = m->model_type == PIECES_UNIGRAM;
+    style s = {is_unigram ? "t5" : "llama",
+               m->add_dummy_prefix,
+               {{m->bos_id, m->eos_id, m->unknown_id, -1, m->padding_id, -1, -1}, 1, 0},
+               is_unigram ? m : NULL};
     if (json_is_boolean(prefix))
-        s->add_space_prefix = json_is_true(prefix);
-    if (m->model_type == PIECES_UNIGRAM) {
-        s->model = "t5";
-        s->unigram = m;
-    }
-    return QC_OK;
+        s.add_space_prefix = json_is_true(prefix);
+    return s;
 }
 
 static qc_status convert_model(vocabulary *v, const files *f, const qc_source *folder, const char *data, size_t length,
                                const qc_scan *out)
 {
     sentencepiece m;
-    style s;
     json_t *added = NULL;
     qc_status status = sentencepiece_read(v->job, data, length, &m, add_piece, v);
-    if (status == QC_OK)
-        status = settle_style(v->job, f, &m, &s);
-    if (status == QC_OK)
-        warn_of_model(v->job, &m, v->size);
-    if (status == QC_OK)
-        status = add_from_list(folder, &added, v);
+    if (status != QC_OK)
+        return status;
+    if (m.model_type != PIECES_UNIGRAM && m.model_type != PIECES_BPE)
+        return qc_fail(v->job, QC_E_UNSUPPORTED, "tokenizer.model: words or characters, which GGUF has no model for");
+    const style s = style_of(f, &m);
+    warn_of_model(v->job, &m, v->size);
+    status = add_from_list(folder, &added, v);
     if (status == QC_OK)
         status = files_add_tokens(f, v);
     if (status == QC_OK)

@@ -163,12 +163,12 @@ qc_status vocabulary_finish(vocabulary *v)
     qc_status status = pad(v);
     if (status != QC_OK)
         return status;
-    v->sorted = (const token **)reserve(v->job, v->size, sizeof *v->sorted);
+    v->sorted = (const token **)reserve(v->job, v->size, sizeof(void *));
     if (!v->sorted)
         return QC_E_NOMEM;
     for (uint32_t i = 0; i < v->size; i++)
         v->sorted[i] = &v->tokens[i];
-    qsort(v->sorted, v->size, sizeof *v->sorted, compare_tokens);
+    qsort(v->sorted, v->size, sizeof(void *), compare_tokens);
     return refuse_duplicates(v);
 }
 
