@@ -125,6 +125,7 @@ class Surroundings(unittest.TestCase):
         def limit():
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))
+
         self.fails(self.folder / "out" / "model.gguf", ["model.gguf"], preexec_fn=limit)
 
     def test_full_disk(self):

@@ -32,7 +32,7 @@ TRAINED = sorted(path.parent.name for path in (TESTS / "models").glob("*/model.s
 
 LOGIT_TOLERANCE = 0.05
 CLEAR = 0.1  # a greedy choice closer than this may fall the other way after rounding
-SAMPLE = 8   # positions at which the smaller files are compared
+SAMPLE = 8  # positions at which the smaller files are compared
 
 # preset: largest mean Kullback-Leibler divergence (nats) from the source that its bits explain
 DIVERGENCE = {"Q8_0": 0.01, "Q4_K_M": 0.25, "Q2_K": 2.0}
@@ -73,14 +73,22 @@ class ClientTest(unittest.TestCase):
 
     def convert(self, name, preset):
         output = self.folder / f"{name}-{preset}.gguf"
-        return output if output.exists() else qcore.convert(self.source(name), output, preset, self.folder / "recipe.yaml")
+        return (
+            output if output.exists() else qcore.convert(self.source(name), output, preset, self.folder / "recipe.yaml")
+        )
 
     def check_faithful(self, name):
         """The F16 file: ids, log-probabilities, greedy continuation."""
         stored = numpy.load(EXPECTED_LOGITS / f"{name}.npz")
         ids = json.loads((EXPECTED_IDS / f"{tokenizer_of(name)}.json").read_text())
-        answer = llama_client.ask(self.convert(name, "F16"), tokenize=AWKWARD, parse=[text for text, _ in ids["parsed"]],
-                                  logits=stored["tokens"], greedy=stored["tokens"], count=len(stored["greedy"]))
+        answer = llama_client.ask(
+            self.convert(name, "F16"),
+            tokenize=AWKWARD,
+            parse=[text for text, _ in ids["parsed"]],
+            logits=stored["tokens"],
+            greedy=stored["tokens"],
+            count=len(stored["greedy"]),
+        )
         self.check_ids(AWKWARD, ids["plain"], answer["tokens"])
         self.check_ids(*zip(*ids["parsed"]), answer["parsed"])
         self.check_logits(stored["logits"], answer["log_probabilities"])
@@ -128,8 +136,11 @@ def add_tests():
         label = name.replace("-", "_")
         setattr(ClientTest, f"test_{label}_F16", lambda self, name=name: self.check_faithful(name))
         for preset in DIVERGENCE:
-            setattr(ClientTest, f"test_{label}_{preset}",
-                    lambda self, name=name, preset=preset: self.check_close(name, preset))
+            setattr(
+                ClientTest,
+                f"test_{label}_{preset}",
+                lambda self, name=name, preset=preset: self.check_close(name, preset),
+            )
 
 
 add_tests()

@@ -1,6 +1,6 @@
 """F16 files equal those of llama.cpp's own converter: every key, every tensor's bytes.
 
-    QCORE=build/bin/qcore python3 tests/integration/conversion_test.py
+QCORE=build/bin/qcore python3 tests/integration/conversion_test.py
 """
 
 import json
@@ -19,8 +19,15 @@ import make_random_models
 import qcore
 
 # The default of a reader, so writing it is a matter of taste.
-OPTIONAL = ("attention.key_length", "attention.value_length", "add_sep_token", "add_space_prefix", "add_eos_token",
-            "tokenizer.ggml.pre", "add_bos_token")
+OPTIONAL = (
+    "attention.key_length",
+    "attention.value_length",
+    "add_sep_token",
+    "add_space_prefix",
+    "add_eos_token",
+    "tokenizer.ggml.pre",
+    "add_bos_token",
+)
 
 
 class ConversionTest(unittest.TestCase):

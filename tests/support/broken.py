@@ -25,17 +25,23 @@ import make_random_models
 
 ERROR, EITHER = "error", "either"
 
-SMALL = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 2,
-         "num_key_value_heads": 1, "max_position_embeddings": 128}
+SMALL = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 128,
+}
 
 
 @dataclasses.dataclass
 class Case:
-    kind: str      # what is broken: "safetensors", "config.json", ...
-    name: str      # how
+    kind: str  # what is broken: "safetensors", "config.json", ...
+    name: str  # how
     verdict: str
     build: typing.Callable[[pathlib.Path], None]
-    names: tuple   # the message must name one of these: the file, the tensor or the key
+    names: tuple  # the message must name one of these: the file, the tensor or the key
 
 
 @functools.cache
@@ -67,19 +73,23 @@ def write_recipe(folder, text=None, model="model", preset="F16", more=""):
 
 def folder_case(kind, name, verdict, change, base="bpe", names=(), preset="F16"):
     """A case that copies a good folder to `model` and lets `change` damage it."""
+
     def build(folder):
         shutil.copytree(good(base), folder / "model")
         change(folder / "model")
         write_recipe(folder, preset=preset)
+
     return Case(kind, name, verdict, build, tuple(names))
 
 
 # --- damage that suits any file ---
 
+
 def truncate(file, size):
     def change(folder):
         data = (folder / file).read_bytes()
-        (folder / file).write_bytes(data[:size if size >= 0 else len(data) + size])
+        (folder / file).write_bytes(data[: size if size >= 0 else len(data) + size])
+
     return change
 
 
@@ -88,14 +98,17 @@ def flip(file, bit):
         data = bytearray((folder / file).read_bytes())
         data[bit // 8] ^= 1 << bit % 8
         (folder / file).write_bytes(bytes(data))
+
     return change
 
 
 def replace(file, content):
     """New content: bytes, text, or a function of the old bytes."""
+
     def change(folder):
         new = content((folder / file).read_bytes()) if callable(content) else content
         (folder / file).write_bytes(new if isinstance(new, bytes) else new.encode())
+
     return change
 
 
@@ -107,6 +120,7 @@ def directory_instead(file):
     def change(folder):
         (folder / file).unlink()
         (folder / file).mkdir()
+
     return change
 
 
@@ -118,30 +132,47 @@ def flips(kind, file, count, base="bpe", first=0, last=None, names=None):
     """`count` single flipped bits, anywhere in bytes [first, last) of a good folder's file."""
     last = last or (good(base) / file).stat().st_size
     bits = numpy.random.RandomState(len(kind) * 1000 + count).randint(first * 8, last * 8, count)
-    return [folder_case(kind, f"bit {bit} flipped", EITHER, flip(file, int(bit)), base, names or ())
-            for bit in sorted(set(bits))]
+    return [
+        folder_case(kind, f"bit {bit} flipped", EITHER, flip(file, int(bit)), base, names or ())
+        for bit in sorted(set(bits))
+    ]
 
 
 def json_edits(kind, file, edits, base="bpe"):
     """edits: {name: (verdict, function of the parsed file that edits it or returns a new one)}"""
+
     def change_of(edit):
         def change(folder):
             content = json.loads((folder / file).read_text(encoding="utf-8"))
             changed = edit(content)
-            (folder / file).write_text(json.dumps(content if changed is None else changed, ensure_ascii=False),
-                                       encoding="utf-8")
+            (folder / file).write_text(
+                json.dumps(content if changed is None else changed, ensure_ascii=False), encoding="utf-8"
+            )
+
         return change
+
     return [folder_case(kind, name, verdict, change_of(edit), base, [file]) for name, (verdict, edit) in edits.items()]
 
 
 def not_json(kind, file, base="bpe"):
     """What no JSON reader should take, whatever the file is for."""
     contents = {
-        "empty": b"", "one brace": b"{", "not JSON": b"hello\n", "a list": b"[]", "a number": b"12", "null": b"null",
-        "a text": b'"text"', "NUL bytes": bytes(64), "UTF-16": '{"a": 1}'.encode("utf-16"),
-        "deeply nested": b"[" * 200000, "deeply nested objects": b'{"a":' * 100000,
-        "an escape cut short": b'{"a": "\\u12', "a lone surrogate": b'{"\\ud800": 1}', "a bad escape": b'{"a": "\\x"}',
-        "a control character": b'{"a": "\x01"}', "bad UTF-8": b'{"a\xff\xfe": 1}',
+        "empty": b"",
+        "one brace": b"{",
+        "not JSON": b"hello\n",
+        "a list": b"[]",
+        "a number": b"12",
+        "null": b"null",
+        "a text": b'"text"',
+        "NUL bytes": bytes(64),
+        "UTF-16": '{"a": 1}'.encode("utf-16"),
+        "deeply nested": b"[" * 200000,
+        "deeply nested objects": b'{"a":' * 100000,
+        "an escape cut short": b'{"a": "\\u12',
+        "a lone surrogate": b'{"\\ud800": 1}',
+        "a bad escape": b'{"a": "\\x"}',
+        "a control character": b'{"a": "\x01"}',
+        "bad UTF-8": b'{"a\xff\xfe": 1}',
     }
     return [folder_case(kind, name, ERROR, replace(file, content), base, [file]) for name, content in contents.items()]
 

@@ -16,11 +16,12 @@ HUGE = 1 << 62
 
 # --- safetensors ---
 
+
 def parts(path):
     """(header, data) of a safetensors file."""
     content = path.read_bytes()
     size = int.from_bytes(content[:8], "little")
-    return json.loads(content[8:8 + size]), content[8 + size:]
+    return json.loads(content[8 : 8 + size]), content[8 + size :]
 
 
 def header_size():
@@ -34,10 +35,12 @@ def put(path, header, data):
 
 def header_case(name, edit, verdict=ERROR, names=(FILE, EMBEDDING)):
     """`edit` changes the parsed header, or returns a new one (or raw bytes)."""
+
     def change(folder):
         header, data = parts(folder / FILE)
         changed = edit(header)
         put(folder / FILE, header if changed is None else changed, data)
+
     return folder_case("safetensors", name, verdict, change, names=names)
 
 
@@ -48,12 +51,14 @@ def entry_case(name, verdict=ERROR, **fields):
 def length_case(value):
     def change(content):
         return (value & (1 << 64) - 1).to_bytes(8, "little") + content[8:]
+
     return folder_case("safetensors", f"header length {value}", ERROR, broken.replace(FILE, change), names=[FILE])
 
 
 def rename(old, new):
     def edit(header):
         header[new] = header.pop(old)
+
     return edit
 
 
@@ -61,6 +66,7 @@ def shift(start, end):
     def edit(header):
         first, last = header[EMBEDDING]["data_offsets"]
         header[EMBEDDING]["data_offsets"] = [first + start, last + end]
+
     return edit
 
 
@@ -84,22 +90,38 @@ def without(key):
 def header_cases():
     size = header_size()
     return [length_case(value) for value in (0, 1, 2, size - 1, size + 1, 1 << 20, 1 << 32, 1 << 63, -1, -8)] + [
-        entry_case("unknown dtype", dtype="Q9"), entry_case("dtype of another size", dtype="F64"),
-        entry_case("an integer dtype", dtype="I16"), entry_case("dtype a number", dtype=7),
-        entry_case("dtype null", dtype=None), entry_case("shape a text", shape="814"),
-        entry_case("shape negative", shape=[-814, -64]), entry_case("shape of floats", shape=[814.5, 64]),
-        entry_case("shape of texts", shape=["814", "64"]), entry_case("shape overflows", shape=[1 << 32, 1 << 32]),
-        entry_case("shape overflows with the dtype", shape=[1 << 63, 1]), entry_case("shape beyond 64 bits", shape=[1 << 70]),
-        entry_case("shape of zeros", shape=[0, 64]), entry_case("shape empty", shape=[]),
-        entry_case("shape of 40 dimensions", shape=[1] * 38 + [814, 64]), entry_case("shape nested", shape=[[814, 64]]),
-        entry_case("offsets reversed", data_offsets=[104192, 0]), entry_case("offsets past the end", data_offsets=[HUGE, HUGE + 104192]),
-        entry_case("offsets negative", data_offsets=[-104192, 0]), entry_case("one offset", data_offsets=[0]),
-        entry_case("three offsets", data_offsets=[0, 104192, 104192]), entry_case("offsets of floats", data_offsets=[0.5, 104192.5]),
-        entry_case("offsets beyond 64 bits", data_offsets=[0, 1 << 80]), entry_case("offsets null", data_offsets=None),
-        header_case("range too small", shift(0, -2)), header_case("range too large", shift(0, 2)),
-        header_case("range shifted", shift(2, 2)), header_case("ranges overlap", overlap, names=()),
-        header_case("no dtype", without("dtype")), header_case("no shape", without("shape")),
-        header_case("no offsets", without("data_offsets")), header_case("name twice", duplicate),
+        entry_case("unknown dtype", dtype="Q9"),
+        entry_case("dtype of another size", dtype="F64"),
+        entry_case("an integer dtype", dtype="I16"),
+        entry_case("dtype a number", dtype=7),
+        entry_case("dtype null", dtype=None),
+        entry_case("shape a text", shape="814"),
+        entry_case("shape negative", shape=[-814, -64]),
+        entry_case("shape of floats", shape=[814.5, 64]),
+        entry_case("shape of texts", shape=["814", "64"]),
+        entry_case("shape overflows", shape=[1 << 32, 1 << 32]),
+        entry_case("shape overflows with the dtype", shape=[1 << 63, 1]),
+        entry_case("shape beyond 64 bits", shape=[1 << 70]),
+        entry_case("shape of zeros", shape=[0, 64]),
+        entry_case("shape empty", shape=[]),
+        entry_case("shape of 40 dimensions", shape=[1] * 38 + [814, 64]),
+        entry_case("shape nested", shape=[[814, 64]]),
+        entry_case("offsets reversed", data_offsets=[104192, 0]),
+        entry_case("offsets past the end", data_offsets=[HUGE, HUGE + 104192]),
+        entry_case("offsets negative", data_offsets=[-104192, 0]),
+        entry_case("one offset", data_offsets=[0]),
+        entry_case("three offsets", data_offsets=[0, 104192, 104192]),
+        entry_case("offsets of floats", data_offsets=[0.5, 104192.5]),
+        entry_case("offsets beyond 64 bits", data_offsets=[0, 1 << 80]),
+        entry_case("offsets null", data_offsets=None),
+        header_case("range too small", shift(0, -2)),
+        header_case("range too large", shift(0, 2)),
+        header_case("range shifted", shift(2, 2)),
+        header_case("ranges overlap", overlap, names=()),
+        header_case("no dtype", without("dtype")),
+        header_case("no shape", without("shape")),
+        header_case("no offsets", without("data_offsets")),
+        header_case("name twice", duplicate),
         header_case("entry a list", lambda header: header.update({EMBEDDING: [1, 2]})),
         header_case("entry null", lambda header: header.update({EMBEDDING: None})),
         header_case("metadata of numbers", lambda header: header.update({"__metadata__": {"format": 1}}), EITHER),
@@ -107,8 +129,10 @@ def header_cases():
         header_case("an empty name", rename(EMBEDDING, ""), names=()),
         header_case("a name of 100 kB", rename(EMBEDDING, "x" * 100000), names=()),
         header_case("a name with a newline", rename(EMBEDDING, "a\nb\x1b[31m"), names=()),
-        header_case("a list", lambda header: b"[]"), header_case("empty object", lambda header: b"{}"),
-        header_case("not JSON", lambda header: b"nonsense"), header_case("spaces only", lambda header: b"   " * 8),
+        header_case("a list", lambda header: b"[]"),
+        header_case("empty object", lambda header: b"{}"),
+        header_case("not JSON", lambda header: b"nonsense"),
+        header_case("spaces only", lambda header: b"   " * 8),
         header_case("cut short", lambda header: json.dumps(header).encode()[:-20]),
         header_case("trailing garbage", lambda header: json.dumps(header).encode() + b"}}"),
         header_case("deeply nested", lambda header: b'{"a":' * 100000),
@@ -119,7 +143,8 @@ def header_cases():
 def model_cases():
     """A readable file that is not the model that config.json describes."""
     return [
-        header_case("embedding transposed", transpose), header_case("embedding renamed", rename(EMBEDDING, "x.weight"), names=()),
+        header_case("embedding transposed", transpose),
+        header_case("embedding renamed", rename(EMBEDDING, "x.weight"), names=()),
         header_case("query renamed", rename(QUERY, "model.layers.7.self_attn.q_proj.weight"), names=()),
         header_case("layer number absurd", rename(QUERY, f"model.layers.{1 << 40}.self_attn.q_proj.weight"), names=()),
         header_case("final norm gone", lambda header: header.pop(NORM) and None, EITHER, names=()),
@@ -136,7 +161,8 @@ def value_case(tensor, position, label, base, names):
         header, data = parts(folder / FILE)
         first, last = header[tensor]["data_offsets"]
         place = first if position == "first" else last - len(pattern)
-        put(folder / FILE, header, data[:place] + pattern + data[place + len(pattern):])
+        put(folder / FILE, header, data[:place] + pattern + data[place + len(pattern) :])
+
     return folder_case("values", f"{name} {position} in {tensor} ({base})", ERROR, change, base, names)
 
 
@@ -157,13 +183,28 @@ def value_cases():
 def safetensors_cases():
     size = header_size()
     cuts = [0, 1, 7, 8, 9, size // 2, size + 7, size + 8, size + 9, size + 2000, -1, -2, -1000]
-    longer = folder_case("safetensors", "trailing bytes", EITHER, broken.replace(FILE, lambda b: b + bytes(9)), names=[FILE])
-    wrong = [folder_case("safetensors", name, ERROR, change, names=[FILE, "model"]) for name, change in (
-        ("missing", broken.remove(FILE)), ("a directory", broken.directory_instead(FILE)),
-        ("zeros", broken.replace(FILE, bytes(4096))), ("text", broken.replace(FILE, b"hello " * 1000)))]
-    return (broken.truncations("safetensors", FILE, cuts) + broken.flips("safetensors", FILE, 40, last=size + 8)
-            + broken.flips("safetensors data", FILE, 10, first=size + 8) + [longer] + wrong + header_cases() + model_cases()
-            + value_cases())
+    longer = folder_case(
+        "safetensors", "trailing bytes", EITHER, broken.replace(FILE, lambda b: b + bytes(9)), names=[FILE]
+    )
+    wrong = [
+        folder_case("safetensors", name, ERROR, change, names=[FILE, "model"])
+        for name, change in (
+            ("missing", broken.remove(FILE)),
+            ("a directory", broken.directory_instead(FILE)),
+            ("zeros", broken.replace(FILE, bytes(4096))),
+            ("text", broken.replace(FILE, b"hello " * 1000)),
+        )
+    ]
+    return (
+        broken.truncations("safetensors", FILE, cuts)
+        + broken.flips("safetensors", FILE, 40, last=size + 8)
+        + broken.flips("safetensors data", FILE, 10, first=size + 8)
+        + [longer]
+        + wrong
+        + header_cases()
+        + model_cases()
+        + value_cases()
+    )
 
 
 # --- the index of a sharded model ---
@@ -174,9 +215,11 @@ SHARD = "model-00001-of-00002.safetensors"
 
 def mapped(file):
     """Every tensor of the first shard is said to be in `file`."""
+
     def edit(index):
         for name, place in index["weight_map"].items():
             index["weight_map"][name] = file if place == SHARD else place
+
     return edit
 
 
@@ -191,25 +234,42 @@ def index_cases():
         "no map": (ERROR, lambda index: index.pop("weight_map") and None),
         "map a list": (ERROR, lambda index: index.update(weight_map=["a"])),
         "map empty": (ERROR, lambda index: index.update(weight_map={})),
-        "places are numbers": (ERROR, mapped(1)), "places are null": (ERROR, mapped(None)), "places are empty": (ERROR, mapped("")),
+        "places are numbers": (ERROR, mapped(1)),
+        "places are null": (ERROR, mapped(None)),
+        "places are empty": (ERROR, mapped("")),
         "a file that is not there": (ERROR, mapped("model-00009-of-00002.safetensors")),
-        "a file outside": (ERROR, mapped("../model/" + SHARD)), "an absolute path": (ERROR, mapped("/dev/zero")),
-        "a device": (ERROR, mapped("../../../../../../dev/zero")), "the folder": (ERROR, mapped(".")),
-        "files exchanged": (ERROR, swap), "total size absurd": (EITHER, lambda index: index["metadata"].update(total_size=1 << 70)),
+        "a file outside": (ERROR, mapped("../model/" + SHARD)),
+        "an absolute path": (ERROR, mapped("/dev/zero")),
+        "a device": (ERROR, mapped("../../../../../../dev/zero")),
+        "the folder": (ERROR, mapped(".")),
+        "files exchanged": (ERROR, swap),
+        "total size absurd": (EITHER, lambda index: index["metadata"].update(total_size=1 << 70)),
         "a tensor too many": (ERROR, lambda index: index["weight_map"].update({"extra.weight": SHARD})),
         "a tensor too few": (EITHER, lambda index: index["weight_map"].pop(EMBEDDING) and None),
     }
     cases = broken.json_edits("index.json", INDEX, edits, "sharded")
     for case in cases:
         case.names += ("safetensors", "tensor", EMBEDDING)
-    gone = [folder_case("index.json", f"shard {name}", ERROR, change, "sharded", [SHARD]) for name, change in (
-        ("missing", broken.remove(SHARD)), ("empty", broken.truncate(SHARD, 0)), ("cut", broken.truncate(SHARD, -1)),
-        ("a directory", broken.directory_instead(SHARD)))]
-    return (cases + gone + broken.not_json("index.json", INDEX, "sharded") + broken.flips("index.json", INDEX, 15, "sharded")
-            + broken.truncations("index.json", INDEX, [1, 100, 500, -3], "sharded"))
+    gone = [
+        folder_case("index.json", f"shard {name}", ERROR, change, "sharded", [SHARD])
+        for name, change in (
+            ("missing", broken.remove(SHARD)),
+            ("empty", broken.truncate(SHARD, 0)),
+            ("cut", broken.truncate(SHARD, -1)),
+            ("a directory", broken.directory_instead(SHARD)),
+        )
+    ]
+    return (
+        cases
+        + gone
+        + broken.not_json("index.json", INDEX, "sharded")
+        + broken.flips("index.json", INDEX, 15, "sharded")
+        + broken.truncations("index.json", INDEX, [1, 100, 500, -3], "sharded")
+    )
 
 
 # --- GGUF ---
+
 
 def text(value):
     value = value.encode() if isinstance(value, str) else value
@@ -219,28 +279,45 @@ def text(value):
 def key(name, kind, value):
     """kind: struct letter of a scalar, or 's' for a text."""
     numbers = {"B": 0, "b": 1, "H": 2, "h": 3, "I": 4, "i": 5, "f": 6, "?": 7, "s": 8, "Q": 10, "q": 11, "d": 12}
-    return text(name) + struct.pack("<I", numbers[kind]) + (text(value) if kind == "s" else struct.pack("<" + kind, value))
+    return (
+        text(name) + struct.pack("<I", numbers[kind]) + (text(value) if kind == "s" else struct.pack("<" + kind, value))
+    )
 
 
 def array(name, kind, count, content):
     return text(name) + struct.pack("<IIQ", 9, kind, count) + content
 
 
-KEYS = [key("general.architecture", "s", "llama"), key("general.alignment", "I", 32), key("llama.block_count", "I", 1),
-        key("llama.context_length", "I", 128), key("llama.embedding_length", "I", 64),
-        key("llama.feed_forward_length", "I", 128), key("llama.attention.head_count", "I", 2),
-        key("llama.attention.layer_norm_rms_epsilon", "f", 1e-5), key("tokenizer.ggml.model", "s", "gpt2"),
-        array("tokenizer.ggml.tokens", 8, 3, text("a") + text("b") + text("c")),
-        array("tokenizer.ggml.token_type", 5, 3, struct.pack("<3i", 1, 1, 3))]
+KEYS = [
+    key("general.architecture", "s", "llama"),
+    key("general.alignment", "I", 32),
+    key("llama.block_count", "I", 1),
+    key("llama.context_length", "I", 128),
+    key("llama.embedding_length", "I", 64),
+    key("llama.feed_forward_length", "I", 128),
+    key("llama.attention.head_count", "I", 2),
+    key("llama.attention.layer_norm_rms_epsilon", "f", 1e-5),
+    key("tokenizer.ggml.model", "s", "gpt2"),
+    array("tokenizer.ggml.tokens", 8, 3, text("a") + text("b") + text("c")),
+    array("tokenizer.ggml.token_type", 5, 3, struct.pack("<3i", 1, 1, 3)),
+]
 
 # name, dimensions, type, size in bytes (F32 0, F16 1, Q8_0 8)
-TENSORS = [("token_embd.weight", (64, 3), 1, 384), ("blk.0.attn_norm.weight", (64,), 0, 256),
-           ("blk.0.attn_q.weight", (64, 64), 8, 4352), ("output_norm.weight", (64,), 0, 256)]
+TENSORS = [
+    ("token_embd.weight", (64, 3), 1, 384),
+    ("blk.0.attn_norm.weight", (64,), 0, 256),
+    ("blk.0.attn_q.weight", (64, 64), 8, 4352),
+    ("output_norm.weight", (64,), 0, 256),
+]
 
 
 def entry(name, dims, kind, offset, rank=None):
-    return (text(name) + struct.pack("<I", len(dims) if rank is None else rank)
-            + b"".join(struct.pack("<Q", d) for d in dims) + struct.pack("<IQ", kind, offset))
+    return (
+        text(name)
+        + struct.pack("<I", len(dims) if rank is None else rank)
+        + b"".join(struct.pack("<Q", d) for d in dims)
+        + struct.pack("<IQ", kind, offset)
+    )
 
 
 def gguf(keys=None, entries=None, magic=b"GGUF", version=3, n_tensors=None, n_keys=None, tail=b"", alignment=32):
@@ -249,11 +326,19 @@ def gguf(keys=None, entries=None, magic=b"GGUF", version=3, n_tensors=None, n_ke
     good_entries, data = [], b""
     for name, dims, kind, size in TENSORS:
         good_entries.append(entry(name, dims, kind, len(data)))
-        weights = numpy.random.RandomState(size).standard_normal(size).astype("<f4" if kind == 0 else "<f2").tobytes()[:size]
+        weights = (
+            numpy.random.RandomState(size).standard_normal(size).astype("<f4" if kind == 0 else "<f2").tobytes()[:size]
+        )
         data += weights + bytes(-size % alignment)
     entries = good_entries if entries is None else entries
-    head = magic + struct.pack("<IQQ", version, len(entries) if n_tensors is None else n_tensors,
-                               len(keys) if n_keys is None else n_keys) + b"".join(keys) + b"".join(entries)
+    head = (
+        magic
+        + struct.pack(
+            "<IQQ", version, len(entries) if n_tensors is None else n_tensors, len(keys) if n_keys is None else n_keys
+        )
+        + b"".join(keys)
+        + b"".join(entries)
+    )
     return head + bytes(-len(head) % alignment) + data + tail
 
 
@@ -261,13 +346,16 @@ def gguf_case(name, content, verdict=ERROR, names=("model.gguf",)):
     def build(folder):
         (folder / "model.gguf").write_bytes(content)
         broken.write_recipe(folder, model="model.gguf")
+
     return Case("gguf", name, verdict, build, names)
 
 
 def first_entry(*arguments, **options):
     """The good table with another first entry."""
-    return gguf(entries=[entry(*arguments, **options)] + [
-        entry(n, d, k, o) for (n, d, k, _), o in zip(TENSORS[1:], (384, 640, 4992))])
+    return gguf(
+        entries=[entry(*arguments, **options)]
+        + [entry(n, d, k, o) for (n, d, k, _), o in zip(TENSORS[1:], (384, 640, 4992))]
+    )
 
 
 def with_key(extra):
@@ -277,38 +365,71 @@ def with_key(extra):
 def gguf_header_cases():
     name, dims = "token_embd.weight", (64, 3)
     contents = {
-        "magic wrong": gguf(magic=b"GGUX"), "magic reversed": gguf(magic=b"FUGG"), "version 0": gguf(version=0),
-        "version 1": gguf(version=1), "version 4": gguf(version=4), "big-endian version": gguf(version=3 << 24),
-        "tensors 2^63": gguf(n_tensors=1 << 63), "tensors 2^32": gguf(n_tensors=1 << 32), "one tensor too many": gguf(n_tensors=5),
-        "keys 2^63": gguf(n_keys=1 << 63), "keys 2^32": gguf(n_keys=1 << 32), "one key too few": gguf(n_keys=len(KEYS) - 1),
-        "key length 2^63": with_key(struct.pack("<Q", 1 << 63)), "key empty": with_key(text("") + struct.pack("<II", 4, 1)),
-        "key of 70,000 bytes": with_key(key("x" * 70000, "I", 1)), "key twice": with_key(key("llama.block_count", "I", 1)),
+        "magic wrong": gguf(magic=b"GGUX"),
+        "magic reversed": gguf(magic=b"FUGG"),
+        "version 0": gguf(version=0),
+        "version 1": gguf(version=1),
+        "version 4": gguf(version=4),
+        "big-endian version": gguf(version=3 << 24),
+        "tensors 2^63": gguf(n_tensors=1 << 63),
+        "tensors 2^32": gguf(n_tensors=1 << 32),
+        "one tensor too many": gguf(n_tensors=5),
+        "keys 2^63": gguf(n_keys=1 << 63),
+        "keys 2^32": gguf(n_keys=1 << 32),
+        "one key too few": gguf(n_keys=len(KEYS) - 1),
+        "key length 2^63": with_key(struct.pack("<Q", 1 << 63)),
+        "key empty": with_key(text("") + struct.pack("<II", 4, 1)),
+        "key of 70,000 bytes": with_key(key("x" * 70000, "I", 1)),
+        "key twice": with_key(key("llama.block_count", "I", 1)),
         "text length 2^63": with_key(text("a.b") + struct.pack("<IQ", 8, 1 << 63)),
         "text length past the end": with_key(text("a.b") + struct.pack("<IQ", 8, 1 << 24)),
-        "value type 13": with_key(text("a.b") + struct.pack("<II", 13, 0)), "value type 2^31": with_key(text("a.b") + struct.pack("<II", 1 << 31, 0)),
+        "value type 13": with_key(text("a.b") + struct.pack("<II", 13, 0)),
+        "value type 2^31": with_key(text("a.b") + struct.pack("<II", 1 << 31, 0)),
         "array of arrays": with_key(array("a.b", 9, 1, struct.pack("<IQI", 4, 1, 7))),
-        "array of 2^62": with_key(array("a.b", 4, 1 << 62, b"")), "array of 2^61 texts": with_key(array("a.b", 8, 1 << 61, b"")),
+        "array of 2^62": with_key(array("a.b", 4, 1 << 62, b"")),
+        "array of 2^61 texts": with_key(array("a.b", 8, 1 << 61, b"")),
         "array of type 99": with_key(array("a.b", 99, 1, bytes(8))),
         "alignment 0": gguf(keys=[KEYS[0], key("general.alignment", "I", 0)] + KEYS[2:]),
         "alignment 3": gguf(keys=[KEYS[0], key("general.alignment", "I", 3)] + KEYS[2:]),
         "alignment 2^31": gguf(keys=[KEYS[0], key("general.alignment", "I", 1 << 31)] + KEYS[2:]),
         "alignment a text": gguf(keys=[KEYS[0], key("general.alignment", "s", "32")] + KEYS[2:]),
-        "rank 5": first_entry(name, (64, 3, 1, 1, 1), 1, 0), "rank 2^31": first_entry(name, dims, 1, 0, rank=1 << 31),
-        "dimension 0": first_entry(name, (64, 0), 1, 0), "dimension 2^63": first_entry(name, (64, 1 << 63), 1, 0),
-        "dimensions overflow": first_entry(name, (1 << 32, 1 << 32), 1, 0), "dimensions overflow with the type": first_entry(name, (1 << 31, 1 << 31), 1, 0),
-        "dimension past the end": first_entry(name, (64, 1 << 20), 1, 0), "type 4 (removed)": first_entry(name, dims, 4, 0),
-        "type 200": first_entry(name, dims, 200, 0), "row no multiple of the block": first_entry(name, (65, 3), 8, 0),
-        "offset not aligned": first_entry(name, dims, 1, 1), "offset past the end": first_entry(name, dims, 1, 1 << 40),
-        "offset 2^64 - 32": first_entry(name, dims, 1, (1 << 64) - 32), "name twice": first_entry("output_norm.weight", dims, 1, 0),
-        "name of 65 bytes": first_entry("x" * 65, dims, 1, 0), "name length 2^60": gguf(entries=[struct.pack("<Q", 1 << 60)]),
-        "no tensors' data": gguf()[:-5248], "empty": b"", "magic only": b"GGUF", "half a header": gguf()[:20],
+        "rank 5": first_entry(name, (64, 3, 1, 1, 1), 1, 0),
+        "rank 2^31": first_entry(name, dims, 1, 0, rank=1 << 31),
+        "dimension 0": first_entry(name, (64, 0), 1, 0),
+        "dimension 2^63": first_entry(name, (64, 1 << 63), 1, 0),
+        "dimensions overflow": first_entry(name, (1 << 32, 1 << 32), 1, 0),
+        "dimensions overflow with the type": first_entry(name, (1 << 31, 1 << 31), 1, 0),
+        "dimension past the end": first_entry(name, (64, 1 << 20), 1, 0),
+        "type 4 (removed)": first_entry(name, dims, 4, 0),
+        "type 200": first_entry(name, dims, 200, 0),
+        "row no multiple of the block": first_entry(name, (65, 3), 8, 0),
+        "offset not aligned": first_entry(name, dims, 1, 1),
+        "offset past the end": first_entry(name, dims, 1, 1 << 40),
+        "offset 2^64 - 32": first_entry(name, dims, 1, (1 << 64) - 32),
+        "name twice": first_entry("output_norm.weight", dims, 1, 0),
+        "name of 65 bytes": first_entry("x" * 65, dims, 1, 0),
+        "name length 2^60": gguf(entries=[struct.pack("<Q", 1 << 60)]),
+        "no tensors' data": gguf()[:-5248],
+        "empty": b"",
+        "magic only": b"GGUF",
+        "half a header": gguf()[:20],
     }
-    cases = [gguf_case(what, content, names=("model.gguf", name, "output_norm.weight")) for what, content in contents.items()]
-    lenient = {"rank 0": first_entry(name, (), 1, 0), "ranges overlap": first_entry(name, dims, 1, 640), "trailing bytes": gguf(tail=bytes(100)),
-               "no keys": gguf(keys=[]), "no tensors": gguf(entries=[]), "key not UTF-8": with_key(key(b"a\xff", "I", 1)),
-               "bool 7": with_key(text("a.b") + struct.pack("<IB", 7, 7)), "architecture unknown": gguf(keys=[key("general.architecture", "s", "zzz")] + KEYS[1:]),
-               "architecture a number": gguf(keys=[key("general.architecture", "I", 1)] + KEYS[1:]),
-               "name not UTF-8": first_entry(b"a\xff\xfe", dims, 1, 0), "name empty": first_entry("", dims, 1, 0)}
+    cases = [
+        gguf_case(what, content, names=("model.gguf", name, "output_norm.weight")) for what, content in contents.items()
+    ]
+    lenient = {
+        "rank 0": first_entry(name, (), 1, 0),
+        "ranges overlap": first_entry(name, dims, 1, 640),
+        "trailing bytes": gguf(tail=bytes(100)),
+        "no keys": gguf(keys=[]),
+        "no tensors": gguf(entries=[]),
+        "key not UTF-8": with_key(key(b"a\xff", "I", 1)),
+        "bool 7": with_key(text("a.b") + struct.pack("<IB", 7, 7)),
+        "architecture unknown": gguf(keys=[key("general.architecture", "s", "zzz")] + KEYS[1:]),
+        "architecture a number": gguf(keys=[key("general.architecture", "I", 1)] + KEYS[1:]),
+        "name not UTF-8": first_entry(b"a\xff\xfe", dims, 1, 0),
+        "name empty": first_entry("", dims, 1, 0),
+    }
     return cases + [gguf_case(what, content, EITHER, ()) for what, content in lenient.items()]
 
 
@@ -322,34 +443,48 @@ def gguf_cases():
         data = bytearray(content)
         data[bit // 8] ^= 1 << bit % 8
         return bytes(data)
+
     bits = sorted(set(random.randint(0, header * 8, 60)))
     nan = content[:-256] + b"\x00\x00\xc0\x7f" + content[-252:]
-    return (gguf_header_cases() + [gguf_case(f"cut to {cut} bytes", content[:cut]) for cut in cuts]
-            + [gguf_case(f"bit {bit} flipped", flipped(int(bit)), EITHER, ()) for bit in bits]
-            + [gguf_case("NaN in a norm", nan, EITHER, ("output_norm.weight",))])
+    return (
+        gguf_header_cases()
+        + [gguf_case(f"cut to {cut} bytes", content[:cut]) for cut in cuts]
+        + [gguf_case(f"bit {bit} flipped", flipped(int(bit)), EITHER, ()) for bit in bits]
+        + [gguf_case("NaN in a norm", nan, EITHER, ("output_norm.weight",))]
+    )
 
 
 # --- importance matrices ---
 
+
 def legacy_entry(name, values, calls=1, length=None, count=None):
     name = name.encode()
-    return (struct.pack("<i", len(name) if length is None else length) + name
-            + struct.pack("<ii", calls, len(values) if count is None else count) + numpy.array(values, "<f4").tobytes())
+    return (
+        struct.pack("<i", len(name) if length is None else length)
+        + name
+        + struct.pack("<ii", calls, len(values) if count is None else count)
+        + numpy.array(values, "<f4").tobytes()
+    )
 
 
 def imatrix_cases():
     good = legacy_entry("blk.0.attn_q.weight", [1.0] * 64)
     contents = {
-        "empty": b"", "negative count": struct.pack("<i", -1) + good, "count 2^31 - 1": struct.pack("<i", (1 << 31) - 1) + good,
-        "one entry too many": struct.pack("<i", 2) + good, "cut": struct.pack("<i", 1) + good[:-5],
+        "empty": b"",
+        "negative count": struct.pack("<i", -1) + good,
+        "count 2^31 - 1": struct.pack("<i", (1 << 31) - 1) + good,
+        "one entry too many": struct.pack("<i", 2) + good,
+        "cut": struct.pack("<i", 1) + good[:-5],
         "name length negative": struct.pack("<i", 1) + legacy_entry("blk.0.attn_q.weight", [1.0] * 64, length=-5),
         "name length huge": struct.pack("<i", 1) + legacy_entry("blk.0.attn_q.weight", [1.0] * 64, length=1 << 30),
         "values negative": struct.pack("<i", 1) + legacy_entry("blk.0.attn_q.weight", [1.0] * 64, count=-64),
         "values huge": struct.pack("<i", 1) + legacy_entry("blk.0.attn_q.weight", [1.0] * 64, count=1 << 30),
         "another width": struct.pack("<i", 1) + legacy_entry("blk.0.attn_q.weight", [1.0] * 63),
         "NaN": struct.pack("<i", 1) + legacy_entry("blk.0.attn_q.weight", [float("nan")] * 64),
-        "text": b"not an importance matrix at all\n" * 4, "GGUF cut": b"GGUF\x03\x00\x00\x00",
-        "a model": gguf(), "GGUF magic only": b"GGUF",
+        "text": b"not an importance matrix at all\n" * 4,
+        "GGUF cut": b"GGUF\x03\x00\x00\x00",
+        "a model": gguf(),
+        "GGUF magic only": b"GGUF",
     }
 
     def case(name, content):
@@ -357,7 +492,9 @@ def imatrix_cases():
             shutil.copytree(broken.good("bpe"), folder / "model")
             (folder / "imatrix.dat").write_bytes(content)
             broken.write_recipe(folder, preset="Q4_0", more="calibration: {imatrix: imatrix.dat}\n")
+
         return Case("imatrix", name, ERROR, build, ("imatrix.dat", "blk.0.attn_q.weight"))
+
     return [case(name, content) for name, content in contents.items()]
 
 

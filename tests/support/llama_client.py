@@ -34,12 +34,22 @@ def ask(model, tokenize=(), parse=(), logits=(), greedy=(), count=16, threads=2,
     log_probabilities  one row a position of `logits` (token ids): the log-softmax over the vocabulary
     greedy, text       the `count` most likely ids after `greedy` (token ids), and their text
     """
-    request = {"model": str(model), "tokenize": list(tokenize), "parse": list(parse),
-               "logits": [int(i) for i in logits], "greedy": [int(i) for i in greedy], "count": count,
-               "threads": threads}
+    request = {
+        "model": str(model),
+        "tokenize": list(tokenize),
+        "parse": list(parse),
+        "logits": [int(i) for i in logits],
+        "greedy": [int(i) for i in greedy],
+        "count": count,
+        "threads": threads,
+    }
     try:
-        child = subprocess.run([sys.executable, os.path.abspath(__file__)], input=json.dumps(request).encode(),
-                               capture_output=True, timeout=timeout)
+        child = subprocess.run(
+            [sys.executable, os.path.abspath(__file__)],
+            input=json.dumps(request).encode(),
+            capture_output=True,
+            timeout=timeout,
+        )
     except subprocess.TimeoutExpired as error:
         raise ClientError(f"{model}: llama.cpp did not answer within {timeout} s") from error
     if child.returncode != 0:
@@ -82,8 +92,17 @@ class Session:
         return self.post("/tokenize", body)["tokens"]
 
     def complete(self, ids, count, **options):
-        return self.post("/completion", {"prompt": ids, "n_predict": count, "temperature": 0, "cache_prompt": True,
-                                         "return_tokens": True, **options})
+        return self.post(
+            "/completion",
+            {
+                "prompt": ids,
+                "n_predict": count,
+                "temperature": 0,
+                "cache_prompt": True,
+                "return_tokens": True,
+                **options,
+            },
+        )
 
     def next_log_probabilities(self, ids):
         # No probabilities are reported for a token that ends the text or is half a character, so

@@ -11,8 +11,14 @@ PROGRAM = pathlib.Path(os.environ.get("QCORE", ROOT / "build" / "bin" / "qcore")
 
 def run(*arguments, timeout=300, **options):
     """The finished process, its output as text (bytes that are not UTF-8 are kept visible)."""
-    return subprocess.run([str(PROGRAM), *map(str, arguments)], capture_output=True, text=True, errors="backslashreplace",
-                          timeout=timeout, **options)
+    return subprocess.run(
+        [str(PROGRAM), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        errors="backslashreplace",
+        timeout=timeout,
+        **options,
+    )
 
 
 def write_recipe(path, model, output, preset="F16", **sections):
