@@ -17,18 +17,6 @@ const char *find_text(const conversion *c, const char *key)
     return json_string_value(find(c, key));
 }
 
-void reject(conversion *c, qc_status code, const char *format, ...)
-{
-    char message[400];
-    va_list args;
-    if (c->status != QC_OK)
-        return;
-    va_start(args, format);
-    vsnprintf(message, sizeof message, format, args);
-    va_end(args);
-    c->status = qc_fail(c->job, code, "config.json: %s", message);
-}
-
 double read_number(conversion *c, const json_t *object, const char *key, double otherwise, double lowest,
                    double highest)
 {

@@ -37,10 +37,8 @@ void put_u32(conversion *c, const char *key, uint32_t value);
 void put_f32(conversion *c, const char *key, double value);
 void put_text(conversion *c, const char *key, const char *value);
 
-/* "config.json: " and what is wrong, where nothing was wrong before. */
-#if defined(__GNUC__)
-__attribute__((format(printf, 3, 4)))
-#endif
-void reject(conversion *c, qc_status code, const char *format, ...);
+/* "config.json: " and what is wrong, printf-style, where nothing was wrong before. */
+#define reject(c, code, ...) \
+    ((c)->status = (c)->status == QC_OK ? qc_fail((c)->job, code, "config.json: " __VA_ARGS__) : (c)->status)
 
 #endif
