@@ -311,6 +311,24 @@ static void test_refusals(void **state)
     tokenizer_run_end(&r);
 }
 
+/* Whichever allocation fails, the import says so and leaves nothing behind (the sanitizer looks). */
+static void test_out_of_memory(void **state)
+{
+    (void)state;
+    size_t k = 0;
+    for (qc_status status = QC_E_NOMEM; status != QC_OK; k++) {
+        tokenizer_run r;
+        begin(&r, PLAIN, "{\"chat_template\": \"x\"}", "{}");
+        r.host.fail_at = k + 1;
+        tokenizer_run_import(&r, "bpe", "", 7);
+        status = r.status;
+        if (status != QC_OK)
+            tokenizer_run_expect_refusal(&r, QC_E_NOMEM, "out of memory");
+        tokenizer_run_end(&r);
+    }
+    assert_true(k > 10);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -319,6 +337,7 @@ int main(void)
         cmocka_unit_test(test_pretokenizers),  cmocka_unit_test(test_unknown_pretokenizer),
         cmocka_unit_test(test_framing),        cmocka_unit_test(test_special_ids),
         cmocka_unit_test(test_chat_templates), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests_name("tokenizer_bpe", tests, NULL, NULL);
 }

@@ -278,12 +278,31 @@ static void test_damaged_models(void **state)
     tokenizer_run_end(&r);
 }
 
+static void test_out_of_memory(void **state)
+{
+    (void)state;
+    const buffer trainer = make_trainer(2), model = make_model(&trainer, NULL);
+    size_t k = 0;
+    for (qc_status status = QC_E_NOMEM; status != QC_OK; k++) {
+        tokenizer_run r;
+        begin(&r, &model);
+        tokenizer_run_add(&r, "added_tokens.json", "{\"<go>\": 7}");
+        r.host.fail_at = k + 1;
+        tokenizer_run_import(&r, "spm", "", 8);
+        status = r.status;
+        if (status != QC_OK)
+            tokenizer_run_expect_refusal(&r, QC_E_NOMEM, "out of memory");
+        tokenizer_run_end(&r);
+    }
+    assert_true(k > 6);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_model),       cmocka_unit_test(test_added_tokens),   cmocka_unit_test(test_unigram),
         cmocka_unit_test(test_fewer_rows),  cmocka_unit_test(test_list_of_merges), cmocka_unit_test(test_fixture),
-        cmocka_unit_test(test_other_kinds), cmocka_unit_test(test_damaged_models),
+        cmocka_unit_test(test_other_kinds), cmocka_unit_test(test_damaged_models), cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests_name("tokenizer_spm", tests, NULL, NULL);
 }
