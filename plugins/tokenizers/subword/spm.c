@@ -176,11 +176,12 @@ static int prepends_space(const json_t *part, const char *list_key)
     return strcmp(type_of(part), "Metaspace") == 0 && !told_not;
 }
 
+/* Without a post-processor: classes of a family put a beginning of text by themselves, the generic ones put nothing. */
 static qc_status convert_list(vocabulary *v, const files *f, const qc_source *folder, const qc_scan *out)
 {
     const json_t *model = json_object_get(f->tokenizer, "model"), *merges = json_object_get(model, "merges");
     const char *class = json_string_value(json_object_get(f->settings, "tokenizer_class"));
-    int frames = !class || strncmp(class, "PreTrained", 10) != 0; /* the others put a beginning of text by themselves */
+    int frames = !class || (strncmp(class, "PreTrained", 10) != 0 && strncmp(class, "Tokenizers", 10) != 0);
     int prefix = prepends_space(json_object_get(f->tokenizer, "normalizer"), "normalizers") ||
                  prepends_space(json_object_get(f->tokenizer, "pre_tokenizer"), "pretokenizers");
     const style s = {"llama", prefix, {{-1, -1, -1, -1, -1, -1, -1}, frames, 0}, NULL};
