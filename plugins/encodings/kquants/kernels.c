@@ -20,8 +20,8 @@ static void fit(const qc_coder *e, qc_grid *g, const float *x, const float *impo
 {
     const kq_type *t = type_of(e);
     float w[KQ_COLS], tame[KQ_COLS * QC_LANES];
-    kq_job k = {.type = t, .x = tame, .w = w, .weighted = importance != NULL};
-    qc_lanes_weights(w, importance, KQ_COLS);
+    kq_job k = {.type = t, .x = tame, .w = w};
+    k.weighted = qc_lanes_weights(w, importance, KQ_COLS);
     qc_lanes_clamp(tame, x, KQ_COLS);
     for (uint32_t j = 0; j < kq_n_subs(t); j++)
         for (uint32_t c = 0; c < t->sub_cols; c++)

@@ -130,8 +130,8 @@ void get_q3_k(kq_row *row, const uint8_t *p)
     get_twos(row->code, p + 32);
     add_high_bit(row->code, p, 2);
     for (size_t j = 0; j < 16; j++) {
-        unsigned low = j < 8 ? s[j] & 15u : s[j - 8] >> 4;
-        row->scale[j] = (uint8_t)(low | (s[8 + j % 4] >> 2 * (j / 4) & 3u) << 4);
+        unsigned low = j < 8 ? s[j] : (unsigned)s[j - 8] >> 4, high = (unsigned)s[8 + j % 4] >> 2 * (j / 4);
+        row->scale[j] = (uint8_t)((low & 15) | (high & 3) << 4);
     }
     row->d = qc_load_le16(p + 108);
 }

@@ -13,7 +13,7 @@ typedef struct kq_aim {
 typedef struct kq_job {
     const kq_type *type;
     const float *x, *w; /* block [col][lane], weights per column */
-    int weighted; /* importance was given */
+    int weighted; /* importance counts */
     float total[KQ_MAX_SUBS]; /* sum of w of each sub-block */
     kq_aim aim[KQ_MAX_SUBS];
 } kq_job;
@@ -57,14 +57,15 @@ static void kq_refit_aim(kq_job *k, uint32_t j)
             aim->step[l] += aim->sums.qq[l] > 0.0f ? aim->sums.rq[l] / aim->sums.qq[l] : 0.0f;
 }
 
-/* How much an error of the step costs, the offset free to follow. */
+/* How much an error of the step costs: the offset follows it, unless it is held at its limit 0. */
 static float kq_step_weight(const kq_job *k, uint32_t j, size_t l)
 {
     const qc_sums *s = &k->aim[j].sums;
-    return k->type->has_min ? s->qq[l] - s->q[l] * s->q[l] / k->total[j] : s->qq[l];
+    int follows = k->type->has_min && k->aim[j].offset[l] < 0.0f;
+    return follows ? s->qq[l] - s->q[l] * s->q[l] / k->total[j] : s->qq[l];
 }
 
-enum { KQ_BLOCK_TRIES = 13 };
+enum { KQ_BLOCK_TRIES = 32 };
 
 /* One f16 number d such that d * integer comes closest to the targets of all sub-blocks: the largest target is put on
  * the last integer and a little beside it. */
@@ -77,7 +78,7 @@ static void kq_block_scale(uint32_t n_subs, const float (*target)[QC_LANES], con
             peak[l] = qc_abs(target[j][l]) > qc_abs(peak[l]) ? target[j][l] : peak[l];
     for (uint32_t i = 0; i < 2 * KQ_BLOCK_TRIES; i++) {
         float tried[QC_LANES], inverse[QC_LANES], cost[QC_LANES] = {0};
-        float past = -1.5f + 0.25f * (float)(i / 2);
+        float past = 1.5f - 0.25f * (float)(i / 2);
         if (i % 2 == 1 && lowest == 0.0f)
             continue;
         for (size_t l = 0; l < QC_LANES; l++) {
@@ -129,51 +130,55 @@ static void kq_block_scales(const kq_job *k, kq_state *s)
                    s->dm);
 }
 
-/* Integers of one sub-block on fixed d and dm: those nearest to the aim and beside it, by the true error of their
- * rounded weights. The aim then holds the sums of the winner. */
-static void kq_round_sub(kq_job *k, uint32_t j, kq_state *s)
+/* Integers of one sub-block, and the grid that they make. */
+typedef struct kq_pair {
+    float scale[QC_LANES], min[QC_LANES], step[QC_LANES], offset[QC_LANES];
+} kq_pair;
+
+/* Pair `i` around the aim: three scales, and for each the mins on either side of the offset that suits it. */
+static void kq_pair_at(const kq_job *k, uint32_t j, const kq_state *s, int i, kq_pair *p)
 {
     const kq_type *t = k->type;
-    kq_aim *aim = &k->aim[j];
-    qc_sums best;
-    float least[QC_LANES];
-    for (int i = 0; i < (t->has_min ? 6 : 3); i++) {
-        float scale[QC_LANES], min[QC_LANES], step[QC_LANES], offset[QC_LANES];
-        qc_sums sums;
-        for (size_t l = 0; l < QC_LANES; l++) {
-            float nearest = qc_rne(qc_clamp(aim->step[l] * qc_inverse(s->d[l]), -256.0f, 256.0f));
-            scale[l] = qc_clamp(nearest + (float)(i % 3 - 1), t->scale_lowest, t->scale_highest);
-            step[l] = s->d[l] * scale[l];
-            min[l] = 0.0f;
-            offset[l] = -0.0f;
-            if (t->has_min) {
-                float wanted = -kq_offset_for(k, j, l, step[l]) * qc_inverse(s->dm[l]);
-                float above = qc_rne(qc_clamp(wanted + (i < 3 ? 0.25f : -0.25f), 0.0f, t->scale_highest));
-                min[l] = above;
-                offset[l] = -(s->dm[l] * min[l]);
-            }
-        }
-        kq_try(k, j, step, offset, &sums);
-        for (size_t l = 0; l < QC_LANES; l++) {
-            int better = i == 0 || sums.rr[l] < least[l];
-            least[l] = better ? sums.rr[l] : least[l];
-            s->scale[j][l] = better ? scale[l] : s->scale[j][l];
-            s->min[j][l] = better ? min[l] : s->min[j][l];
-            best.rr[l] = better ? sums.rr[l] : best.rr[l];
-            best.rq[l] = better ? sums.rq[l] : best.rq[l];
-            best.qq[l] = better ? sums.qq[l] : best.qq[l];
-            if (t->has_min) {
-                best.r[l] = better ? sums.r[l] : best.r[l];
-                best.q[l] = better ? sums.q[l] : best.q[l];
-            }
-        }
-    }
-    aim->sums = best;
+    float aside = (float)(i % 3 - 1), upward = i < 3 ? 0.25f : -0.25f;
     for (size_t l = 0; l < QC_LANES; l++) {
-        aim->step[l] = s->d[l] * s->scale[j][l];
-        aim->offset[l] = t->has_min ? -(s->dm[l] * s->min[j][l]) : -0.0f;
-        aim->error[l] = best.rr[l];
+        float nearest = qc_rne(qc_clamp(k->aim[j].step[l] * qc_inverse(s->d[l]), -256.0f, 256.0f));
+        p->scale[l] = qc_clamp(nearest + aside, t->scale_lowest, t->scale_highest);
+        p->step[l] = s->d[l] * p->scale[l];
+        p->min[l] = 0.0f;
+        p->offset[l] = -0.0f;
+        if (t->has_min) {
+            float wanted = -kq_offset_for(k, j, l, p->step[l]) * qc_inverse(s->dm[l]);
+            p->min[l] = qc_rne(qc_clamp(wanted + upward, 0.0f, t->scale_highest));
+            p->offset[l] = -(s->dm[l] * p->min[l]);
+        }
     }
+}
+
+/* Integers of one sub-block on fixed d and dm: those nearest to the aim and beside it, by the true error of their
+ * rounded weights. The aim then is the winner, with its sums. */
+static void kq_round_sub(kq_job *k, uint32_t j, kq_state *s)
+{
+    kq_aim best = k->aim[j];
+    for (int i = 0; i < (k->type->has_min ? 6 : 3); i++) {
+        kq_pair p;
+        qc_sums sums = {0};
+        kq_pair_at(k, j, s, i, &p);
+        kq_try(k, j, p.step, p.offset, &sums);
+        for (size_t l = 0; l < QC_LANES; l++) {
+            int better = i == 0 || sums.rr[l] < best.error[l];
+            s->scale[j][l] = better ? p.scale[l] : s->scale[j][l];
+            s->min[j][l] = better ? p.min[l] : s->min[j][l];
+            best.step[l] = better ? p.step[l] : best.step[l];
+            best.offset[l] = better ? p.offset[l] : best.offset[l];
+            best.error[l] = better ? sums.rr[l] : best.error[l];
+            best.sums.rq[l] = better ? sums.rq[l] : best.sums.rq[l];
+            best.sums.qq[l] = better ? sums.qq[l] : best.sums.qq[l];
+            best.sums.r[l] = better ? sums.r[l] : best.sums.r[l];
+            best.sums.q[l] = better ? sums.q[l] : best.sums.q[l];
+        }
+    }
+    memcpy(best.sums.rr, best.error, sizeof best.error);
+    k->aim[j] = best;
 }
 
 /* d and dm by least squares over the whole block for its present codes and integers, rounded to f16. */

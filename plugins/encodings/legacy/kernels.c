@@ -76,12 +76,12 @@ static void fit(const qc_coder *e, qc_grid *g, const float *x, const float *impo
     (void)sub, (void)n_subs; /* one sub-block is the block */
     const legacy_type *t = type_of(e);
     float w[LEGACY_COLS], tame[LEGACY_COLS * QC_LANES];
-    qc_lanes_weights(w, importance, LEGACY_COLS);
+    int weighted = qc_lanes_weights(w, importance, LEGACY_COLS);
     qc_lanes_clamp(tame, x, LEGACY_COLS);
     if (t->has_offset)
-        fit_affine(tame, w, importance != NULL, &t->search, g);
+        fit_affine(tame, w, weighted, &t->search, g);
     else
-        fit_symmetric(tame, w, importance != NULL, &t->search, g);
+        fit_symmetric(tame, w, weighted, &t->search, g);
 }
 
 static void snap(const qc_coder *e, qc_grid *g, float *value, int32_t *code, const float *x, const float *importance,

@@ -73,14 +73,15 @@ static inline float qc_inverse(float v)
 }
 
 /* Weights of the columns: importance relative to its largest, never quite 0, so that a column nobody cares for still
- * breaks ties; all 1 without importance, or where all of it is 0. */
-static inline void qc_lanes_weights(float *w, const float *importance, size_t n)
+ * breaks ties; all 1 without importance, or where all of it is 0. Returns whether importance counts. */
+static inline int qc_lanes_weights(float *w, const float *importance, size_t n)
 {
     float largest = 0.0f;
     for (size_t c = 0; importance && c < n; c++)
         largest = qc_max(largest, importance[c]);
     for (size_t c = 0; c < n; c++)
         w[c] = largest > 0.0f ? qc_max(importance[c] / largest, 1e-6f) : 1.0f;
+    return largest > 0.0f;
 }
 
 static inline void qc_lanes_clamp(float *to, const float *x, size_t n)
