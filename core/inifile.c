@@ -68,7 +68,9 @@ static char *read_line(char *line, int size, void *arg)
     p->text += n;
     p->left -= n;
     size_t blanks = strspn(line, " \t");
-    if (line[blanks] == '[')
+    if (line[blanks] == '[' && !strchr(line, ']')) /* inih would add what follows to the section before */
+        fail_at(p, p->line, "section header without ']'");
+    else if (line[blanks] == '[')
         begin_section(p);
     else if (blanks > 0 && !strchr(";#\r\n", line[blanks])) /* inih would take it for more of the value above */
         fail_at(p, p->line, "line begins with blanks");

@@ -69,13 +69,16 @@ function(qcore_add_plugin name)
 
     add_library(${target} MODULE ${arg_SOURCES})
     qcore_target_options(${target})
-    target_link_libraries(${target} PRIVATE Qcore::sdk ${arg_LIBRARIES})
+    target_link_libraries(${target} PRIVATE Qcore::sdk ${arg_LIBRARIES} m)
     set_target_properties(${target} PROPERTIES PREFIX lib SUFFIX .so LIBRARY_OUTPUT_DIRECTORY ${folder})
     if(APPLE)
         target_link_options(${target} PRIVATE -Wl,-exported_symbol,_qc_plugin_entry)
     else()
         set(map ${QCORE_CMAKE_DIR}/plugin.map)
         target_link_options(${target} PRIVATE -Wl,--version-script,${map})
+        if(NOT QCORE_SANITIZE) # whose run-time library comes with the program
+            target_link_options(${target} PRIVATE -Wl,--no-undefined)
+        endif()
         set_target_properties(${target} PROPERTIES LINK_DEPENDS ${map})
     endif()
 
