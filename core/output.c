@@ -77,13 +77,14 @@ static qc_status open_format(output *o, qc_job *job, registry *r)
 {
     const plugin_use *use = &o->plan->recipe->output.format;
     const void *desc;
-    qc_status status = registry_open(r, job, "format", use->id, &desc);
+    const char *id = o->plan->format;
+    qc_status status = registry_open(r, job, "format", id, &desc);
     if (status != QC_OK)
         return status;
     o->format = desc;
     if (!o->format->layout)
-        return qc_fail(job, QC_E_UNSUPPORTED, "format %s can only be read, not written", use->id);
-    return settings_new(job, registry_entry(r, "format", use->id), (const char *const *)use->names,
+        return qc_fail(job, QC_E_UNSUPPORTED, "format %s can only be read, not written", id);
+    return settings_new(job, registry_entry(r, "format", id), (const char *const *)use->names,
                         (const char *const *)use->values, use->n_settings, &o->settings);
 }
 
@@ -100,9 +101,11 @@ static qc_status spare_inputs(const output *o, qc_job *job)
     struct stat st;
     if (stat(rec->output.path, &st) != 0)
         return QC_OK; /* not there, or target_new says why */
-    if (source_owns(o->plan->model->source, &st) || is_same(&st, rec->model.path) ||
-        is_same(&st, source_folder(o->plan->model->source)) || is_same(&st, rec->calibration.imatrix) ||
-        is_same(&st, rec->path))
+    int ours = source_owns(o->plan->model->source, &st) || is_same(&st, rec->model.path) ||
+               is_same(&st, source_folder(o->plan->model->source)) || is_same(&st, rec->calibration.imatrix);
+    for (size_t i = 0; i < rec->n_names; i++) /* the recipe and what it includes */
+        ours = ours || is_same(&st, rec->names[i]);
+    if (ours)
         return qc_fail(job, QC_E_INVALID, "output %s is the input: name another", rec->output.path);
     return QC_OK;
 }
