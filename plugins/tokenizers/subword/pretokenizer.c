@@ -155,8 +155,8 @@ qc_status pretokenizer_name(qc_job *job, const json_t *tokenizer, const char **n
     for (size_t i = 0; i < s.length; i++)
         if (s.text[i] == '\n')
             s.text[i] = ';';
-    return qc_fail(
-        job, QC_E_INVALID,
-        "tokenizer.json: pre-tokenizer not known (%.300s); name the one that it equals with the setting \"pre\"",
-        s.text);
+    return qc_fail(job, QC_E_INVALID,
+                   "tokenizer.json: unknown pre-tokenizer (%.300s); say which of llama.cpp's it equals, as in "
+                   "model: {tokenizer: {bpe: {pre: llama-bpe}}}",
+                   s.text);
 }
