@@ -16,7 +16,7 @@ static const struct kind_word {
 } kinds[] = {
     {"method", QC_KIND_METHOD, "needs statistics"},
     {"encoding", QC_KIND_ENCODING, "bits"},
-    {"format", QC_KIND_FORMAT, "files holds"},
+    {"format", QC_KIND_FORMAT, "files holds writes"},
     {"backend", QC_KIND_BACKEND, ""},
     {"architecture", QC_KIND_ARCHITECTURE, "classes gguf"},
     {"tokenizer", QC_KIND_TOKENIZER, "files rank"},

@@ -19,7 +19,7 @@ model_tensor *model_add_tensor(model *m, qc_job *job, const char *name, size_t n
         return NULL;
     }
     model_tensor *t = &m->tensors[m->n_tensors];
-    *t = (model_tensor){.name = strdup(name), .dims = {1, 1, 1, 1}, .n_runs = n_runs, .encoding = "f32"};
+    *t = (model_tensor){.name = strdup(name), .dims = {1, 1, 1, 1}, .n_runs = n_runs, .encoding = QC_ENCODING_F32};
     t->runs = calloc(n_runs ? n_runs : 1, sizeof *t->runs);
     if (t->name && t->runs) {
         m->n_tensors++;

@@ -10,7 +10,7 @@ typedef struct plan_item {
     int carried; /* same encoding: bytes are copied, not rounded */
     qc_coder from, to; /* to.desc NULL: carried, and no plugin decodes it */
     place why; /* the rule that decided */
-    const char *note; /* "width 288: q4_k falls back to q5_0", or NULL; owned by the plan */
+    char *note; /* "width 288: q4_k falls back to q5_0", or NULL */
     uint64_t stored, bytes; /* before, after */
     uint32_t file; /* of the output */
     uint64_t at;
@@ -21,8 +21,9 @@ typedef struct plan {
     const model *model;
     plan_item *items; /* as model.tensors */
     size_t n_items;
-    qc_meta **metas; /* of the output: the model's, then what the preset and the methods add */
-    size_t n_metas;
+    const char *format; /* of the output: the recipe's, or by the output's name */
+    qc_meta **metas; /* of the output: the model's, then those of the preset and of the importance file */
+    size_t n_metas, first_own; /* metas from first_own on belong to the plan */
     uint64_t stored, bytes; /* totals of tensor data */
     double bits_stored, bits; /* per weight, over all tensors */
 } plan;

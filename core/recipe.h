@@ -4,6 +4,8 @@
 
 #include "qcore/host.h"
 
+enum { RUN_MAX_THREADS = 1024 };
+
 /* Where in which file a thing was said; line 0: nowhere (a default). */
 typedef struct place {
     const char *file; /* owned by the recipe */
@@ -22,7 +24,7 @@ typedef struct plugin_use {
 typedef struct rule_list rule_list;
 
 typedef struct recipe {
-    char *path; /* of the recipe file */
+    const char *path; /* of the recipe file; NULL: none */
     struct {
         char *path;
         plugin_use format, architecture, tokenizer;
@@ -33,10 +35,9 @@ typedef struct recipe {
         place at;
     } calibration;
     struct {
-        char *preset;
-        plugin_use *methods; /* in order; from the preset where the recipe names none */
+        rule_list *rules; /* the preset's, then the recipe's */
+        const plugin_use *methods; /* in order; borrowed from the rules */
         size_t n_methods;
-        rule_list *rules; /* preset's defaults and rules, then the recipe's */
         place at;
     } quantize;
     struct {
@@ -55,6 +56,13 @@ typedef struct recipe {
         uint64_t seed;
         int exact;
     } run;
+    char **names; /* of files and --set arguments, which places point to */
+    size_t n_names;
 } recipe;
+
+/* Site defaults (site.h), then the file, then overrides ("quantize.preset=Q4_K_M"), in this order. path NULL: overrides
+ * alone. Relative paths in a recipe start at the current folder. */
+qc_status recipe_open(qc_job *job, const char *path, const char *const *sets, size_t n_sets, recipe **out);
+void recipe_free(recipe *r);
 
 #endif

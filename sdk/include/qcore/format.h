@@ -3,7 +3,9 @@
  * A format sees bytes, never files: the host opens, bounds, writes beside and renames. Only the format knows which
  * arrays a tensor is kept in; everyone else sees logical tensors and rows.
  *
- * plugin.ini: `files = *.gguf` (patterns by which a path or a folder's file is recognized, in order of preference).
+ * plugin.ini: `files = *.gguf` (patterns by which a path or a folder's file is recognized, in order of preference);
+ * `writes = folder` where the output path names a folder, `nothing` where there is no layout (else a file);
+ * `holds = statistics` where such files lie beside a model and are none.
  */
 #ifndef QCORE_FORMAT_H
 #define QCORE_FORMAT_H

@@ -12,6 +12,9 @@
 
 enum { QC_MAX_DIMS = 4 };
 
+/* The encoding of vectors that stay float32 (QC_NAME_KEEP_F32) and of generated ones: always there. */
+#define QC_ENCODING_F32 "f32"
+
 /* A named array as a file keeps it or will keep it. Rows have dims[0] weights; there are dims[1] * dims[2] * dims[3]. */
 typedef struct qc_tensor {
     uint32_t size;

@@ -1,0 +1,233 @@
+#include "core/fields.h"
+#include "core/suggest.h"
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static qc_status no_memory(qc_job *job)
+{
+    return job->fail(job, QC_E_NOMEM, "out of memory for a recipe");
+}
+
+static qc_status unknown_key(qc_job *job, place at, const char *key, const char *what, const field *fields)
+{
+    const char *nearest = NULL;
+    for (const field *f = fields; f->key; f++)
+        nearest = suggest_better(key, nearest, f->key);
+    if (nearest)
+        return fail_at(job, at, QC_E_INVALID, "unknown key '%.64s' in %s; did you mean '%s'?", key, what, nearest);
+    char known[256] = "";
+    for (const field *f = fields; f->key && strlen(known) + strlen(f->key) + 3 < sizeof known; f++) {
+        strcat(known, *known ? ", " : "");
+        strcat(known, f->key);
+    }
+    return fail_at(job, at, QC_E_INVALID, "unknown key '%.64s' in %s; known: %s", key, what, known);
+}
+
+qc_status fields_read(qc_job *job, const yaml_node *map, const char *what, const field *fields, void *into)
+{
+    if (map->kind != YAML_MAP)
+        return fail_at(job, map->at, QC_E_INVALID, "%s wants keys and values", what);
+    for (size_t i = 0; i < map->n; i++) {
+        const field *f = fields;
+        while (f->key && strcmp(f->key, map->keys[i]) != 0)
+            f++;
+        if (!f->key)
+            return unknown_key(job, map->key_places[i], map->keys[i], what, fields);
+        qc_status status = f->read(job, map->items[i], (char *)into + f->offset);
+        if (status != QC_OK)
+            return status;
+    }
+    return QC_OK;
+}
+
+int text_to_count(const char *text, uint64_t *value)
+{
+    char *end;
+    if (*text < '0' || *text > '9')
+        return 0;
+    errno = 0;
+    unsigned long long n = strtoull(text, &end, 10);
+    *value = n;
+    return errno == 0 && *end == 0;
+}
+
+int text_to_double(const char *text, double *value)
+{
+    char *end;
+    if (!*text || strspn(text, "+-.0123456789eE") != strlen(text))
+        return 0;
+    *value = strtod(text, &end);
+    return *end == 0 && end != text && isfinite(*value);
+}
+
+int text_to_bool(const char *text, int *value)
+{
+    static const char *const words[] = {"false", "true", "no", "yes", "off", "on"};
+    for (int i = 0; i < 6; i++)
+        if (!strcmp(text, words[i])) {
+            *value = i % 2;
+            return 1;
+        }
+    return 0;
+}
+
+static const struct {
+    const char *name;
+    double bytes;
+} byte_units[] = {{"", 1},           {"B", 1},   {"KB", 1e3},        {"MB", 1e6},  {"GB", 1e9},
+                  {"TB", 1e12},      {"KiB", 1024}, {"MiB", 1048576}, {"GiB", 1073741824}, {"TiB", 1099511627776.0}};
+
+int text_to_bytes(const char *text, uint64_t *value)
+{
+    char number[32];
+    double n;
+    size_t digits = strspn(text, ".0123456789");
+    if (digits == 0 || digits >= sizeof number)
+        return 0;
+    memcpy(number, text, digits);
+    number[digits] = 0;
+    const char *unit = text + digits + strspn(text + digits, " ");
+    for (size_t i = 0; i < sizeof byte_units / sizeof *byte_units; i++)
+        if (!strcmp(unit, byte_units[i].name) && text_to_double(number, &n) && n * byte_units[i].bytes < 9e18) {
+            *value = (uint64_t)(n * byte_units[i].bytes);
+            return 1;
+        }
+    return 0;
+}
+
+qc_status read_text(qc_job *job, const yaml_node *value, void *into)
+{
+    char *copy;
+    if (value->kind != YAML_TEXT || !*value->text)
+        return fail_at(job, value->at, QC_E_INVALID, "a text is wanted here");
+    if (!(copy = strdup(value->text)))
+        return no_memory(job);
+    free(*(char **)into);
+    *(char **)into = copy;
+    return QC_OK;
+}
+
+qc_status read_bool(qc_job *job, const yaml_node *value, void *into)
+{
+    if (value->kind == YAML_TEXT && text_to_bool(value->text, into))
+        return QC_OK;
+    return fail_at(job, value->at, QC_E_INVALID, "true or false is wanted here");
+}
+
+qc_status read_count(qc_job *job, const yaml_node *value, void *into)
+{
+    if (value->kind == YAML_TEXT && text_to_count(value->text, into))
+        return QC_OK;
+    return fail_at(job, value->at, QC_E_INVALID, "a whole number is wanted here");
+}
+
+qc_status read_bytes(qc_job *job, const yaml_node *value, void *into)
+{
+    if (value->kind == YAML_TEXT && text_to_bytes(value->text, into))
+        return QC_OK;
+    return fail_at(job, value->at, QC_E_INVALID, "a number of bytes is wanted here, as 67108864, 64MiB or 1.5GB");
+}
+
+qc_status read_texts(qc_job *job, const yaml_node *value, void *into)
+{
+    text_list *list = into;
+    size_t n = value->kind == YAML_LIST ? value->n : 1;
+    text_list_free(list);
+    list->items = calloc(n + 1, sizeof *list->items);
+    if (!list->items)
+        return no_memory(job);
+    for (size_t i = 0; i < n; i++) {
+        qc_status status = read_text(job, value->kind == YAML_LIST ? value->items[i] : value, &list->items[i]);
+        list->n = i + (status == QC_OK);
+        if (status != QC_OK)
+            return status;
+    }
+    return QC_OK;
+}
+
+static qc_status read_settings(qc_job *job, const yaml_node *map, plugin_use *use)
+{
+    if (map->kind != YAML_MAP)
+        return fail_at(job, map->at, QC_E_INVALID, "settings of '%s' are wanted here, as {name: value}", use->id);
+    use->names = calloc(map->n + 1, sizeof *use->names);
+    use->values = calloc(map->n + 1, sizeof *use->values);
+    if (!use->names || !use->values)
+        return no_memory(job);
+    for (size_t i = 0; i < map->n; i++) {
+        if (map->items[i]->kind != YAML_TEXT)
+            return fail_at(job, map->items[i]->at, QC_E_INVALID, "setting '%.64s' wants a single value", map->keys[i]);
+        use->names[i] = strdup(map->keys[i]);
+        use->values[i] = strdup(map->items[i]->text);
+        use->n_settings = i + 1;
+        if (!use->names[i] || !use->values[i])
+            return no_memory(job);
+    }
+    return QC_OK;
+}
+
+qc_status read_use(qc_job *job, const yaml_node *value, void *into)
+{
+    plugin_use *use = into;
+    use_free(use);
+    use->at = value->at;
+    if (value->kind == YAML_TEXT)
+        return read_text(job, value, &use->id);
+    if (value->kind != YAML_MAP || value->n != 1)
+        return fail_at(job, value->at, QC_E_INVALID, "a plugin is wanted here, as ID or {ID: {setting: value}}");
+    use->id = strdup(value->keys[0]);
+    return use->id ? read_settings(job, value->items[0], use) : no_memory(job);
+}
+
+qc_status read_uses(qc_job *job, const yaml_node *value, void *into)
+{
+    use_list *list = into;
+    size_t n = value->kind == YAML_LIST ? value->n : 1;
+    use_list_free(list);
+    list->items = calloc(n + 1, sizeof *list->items);
+    if (!list->items)
+        return no_memory(job);
+    list->n = n;
+    for (size_t i = 0; i < n; i++) {
+        qc_status status = read_use(job, value->kind == YAML_LIST ? value->items[i] : value, &list->items[i]);
+        if (status != QC_OK)
+            return status;
+    }
+    return QC_OK;
+}
+
+qc_status read_place(qc_job *job, const yaml_node *value, void *into)
+{
+    (void)job;
+    *(place *)into = value->at;
+    return QC_OK;
+}
+
+void text_list_free(text_list *list)
+{
+    for (size_t i = 0; i < list->n; i++)
+        free(list->items[i]);
+    free(list->items);
+    *list = (text_list){0};
+}
+
+void use_free(plugin_use *use)
+{
+    for (size_t i = 0; i < use->n_settings; i++) {
+        free(use->names[i]);
+        free(use->values[i]);
+    }
+    free(use->names);
+    free(use->values);
+    free(use->id);
+    *use = (plugin_use){0};
+}
+
+void use_list_free(use_list *list)
+{
+    for (size_t i = 0; i < list->n; i++)
+        use_free(&list->items[i]);
+    free(list->items);
+    *list = (use_list){0};
+}

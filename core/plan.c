@@ -1,0 +1,300 @@
+#include "core/plan.h"
+#include "core/job.h"
+#include "core/log.h"
+#include "core/names.h"
+#include "core/planmeta.h"
+#include "core/rules.h"
+#include <fnmatch.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct planner {
+    qc_job *job;
+    registry *registry;
+    const rule_list *rules;
+    const model *model;
+    plan *plan;
+    int canonical; /* the output keeps canonical names: small tensors of a family's own files become f32 */
+} planner;
+
+/* ---- the output's format ---- */
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* Of the formats that write files, the one whose patterns fit the name; else the one that writes folders. */
+static const char *format_for_path(const registry *r, const char *path)
+{
+    const char *folder_format = NULL;
+    char pattern[NAME_BYTES];
+    for (size_t i = 0; i < registry_count(r); i++) {
+        const plugin_entry *e = registry_at(r, i);
+        if (e->state != PLUGIN_USABLE || strcmp(e->kind, "format") != 0)
+            continue;
+        const char *writes = entry_value(e, "writes"), *list = entry_value(e, "files");
+        if (writes && !strcmp(writes, "folder"))
+            folder_format = e->id;
+        while (!writes && (list = list_next(list, pattern)))
+            if (fnmatch(pattern, base_name(path), 0) == 0)
+                return e->id;
+    }
+    const char *dot = strrchr(base_name(path), '.');
+    return dot && dot[1] ? NULL : folder_format;
+}
+
+static qc_status choose_format(planner *p)
+{
+    const recipe *rec = p->plan->recipe;
+    const void *desc;
+    const char *id = rec->output.format.id ? rec->output.format.id : format_for_path(p->registry, rec->output.path);
+    if (!id)
+        return fail_at(p->job, rec->output.at, QC_E_INVALID,
+                       "output.path %s does not tell the format by its name: add output.format", rec->output.path);
+    qc_status status = registry_open(p->registry, p->job, "format", id, &desc);
+    if (status != QC_OK) {
+        char where[300];
+        place_text(rec->output.format.at, where, sizeof where);
+        job_add_context(p->job, "%s", *where ? where : "output.format");
+        return status;
+    }
+    p->plan->format = id;
+    p->canonical = (((const qc_format_desc *)desc)->base.flags & QC_FORMAT_CANONICAL) != 0;
+    return QC_OK;
+}
+
+/* ---- encodings ---- */
+
+static int is_decodable(const planner *p, const char *encoding)
+{
+    return registry_entry(p->registry, "encoding", encoding) != NULL;
+}
+
+static uint64_t block_cols(void *arg, const char *encoding)
+{
+    const planner *p = arg;
+    const void *desc;
+    if (!is_decodable(p, encoding))
+        return 0;
+    if (registry_open(p->registry, p->job, "encoding", encoding, &desc) == QC_OK)
+        return ((const qc_encoding_desc *)desc)->block_cols;
+    job_clear(p->job); /* whoever needs the encoding will say what is wrong with it */
+    return 0;
+}
+
+/* A file's own tensors stay as they are; those of a family's files become what its GGUF files hold. */
+static const char *encoding_when_kept(const planner *p, const model_tensor *t)
+{
+    int own_names = (p->model->format->base.flags & QC_FORMAT_CANONICAL) == 0;
+    return own_names && p->canonical && is_decodable(p, t->encoding) ? QC_ENCODING_F32 : t->encoding;
+}
+
+static qc_status note(planner *p, plan_item *item, const char *format, const char *word)
+{
+    char text[200];
+    snprintf(text, sizeof text, "%s%s", format, word);
+    free(item->note);
+    item->note = strdup(text);
+    return item->note ? QC_OK : p->job->fail(p->job, QC_E_NOMEM, "out of memory for a plan");
+}
+
+static qc_status choose_encoding(planner *p, plan_item *item, const choice *c)
+{
+    const model_tensor *t = item->tensor;
+    item->encoding = c->encoding ? c->encoding : encoding_when_kept(p, t);
+    if (!strcmp(item->encoding, t->encoding) || is_decodable(p, t->encoding))
+        return QC_OK;
+    item->encoding = t->encoding;
+    return note(p, item, "carried over: no plugin decodes ", t->encoding);
+}
+
+/* Stored bytes of all rows a tensor is made of. */
+static qc_status add_stored(planner *p, plan_item *item)
+{
+    const model_tensor *t = item->tensor;
+    uint64_t bytes;
+    if (t->values)
+        item->stored = 0;
+    for (size_t i = 0; i < t->n_runs; i++) {
+        if (!qc_mul_size(p->model->sources[t->runs[i].source]->row_bytes, t->runs[i].n, &bytes) ||
+            bytes > UINT64_MAX - item->stored)
+            return qc_fail(p->job, QC_E_CORRUPT, "%s: its size does not fit in 64 bits", t->name);
+        item->stored += bytes;
+    }
+    return QC_OK;
+}
+
+static qc_status make_coders(planner *p, plan_item *item)
+{
+    const model_tensor *t = item->tensor;
+    qc_status status = QC_OK;
+    if (is_decodable(p, t->encoding))
+        status = registry_coder(p->registry, p->job, t->encoding, t->dims[0], &item->from);
+    if (status == QC_OK && item->carried)
+        item->to = item->from;
+    else if (status == QC_OK)
+        status = registry_coder(p->registry, p->job, item->encoding, t->dims[0], &item->to);
+    if (status != QC_OK) {
+        char where[300];
+        job_add_context(p->job, "%s", t->name);
+        if (*place_text(item->why, where, sizeof where) && !item->carried)
+            job_add_context(p->job, "%s", where);
+    }
+    return status;
+}
+
+static qc_status size_item(planner *p, plan_item *item)
+{
+    const model_tensor *t = item->tensor;
+    item->bytes = item->stored;
+    if (item->to.desc && !qc_mul_size(item->to.row_bytes, t->n_rows, &item->bytes))
+        return qc_fail(p->job, QC_E_LIMIT, "%s: its size does not fit in 64 bits", t->name);
+    if (item->bytes > UINT64_MAX - p->plan->bytes || item->stored > UINT64_MAX - p->plan->stored)
+        return qc_fail(p->job, QC_E_LIMIT, "%s: the sizes of all tensors do not fit in 64 bits", t->name);
+    p->plan->bytes += item->bytes;
+    p->plan->stored += item->stored;
+    return QC_OK;
+}
+
+static qc_status plan_tensor(planner *p, plan_item *item, const model_tensor *t, const choice *c)
+{
+    item->tensor = t;
+    item->why = c->why;
+    qc_status status = choose_encoding(p, item, c);
+    if (status == QC_OK)
+        status = add_stored(p, item);
+    item->carried = status == QC_OK && !strcmp(item->encoding, t->encoding) && !(t->flags & QC_NAME_TRANSPOSE);
+    if (status == QC_OK)
+        status = make_coders(p, item);
+    return status == QC_OK ? size_item(p, item) : status;
+}
+
+static qc_status plan_tensors(planner *p, int has_importance)
+{
+    plan *out = p->plan;
+    size_t n = p->model->n_tensors;
+    choice *choices = calloc(n + 1, sizeof *choices);
+    out->items = calloc(n + 1, sizeof *out->items);
+    if (!choices || !out->items) {
+        free(choices);
+        return p->job->fail(p->job, QC_E_NOMEM, "out of memory for a plan");
+    }
+    out->n_items = n;
+    qc_status status = rules_choose(p->job, p->rules, p->model, has_importance, block_cols, p, choices);
+    for (size_t i = 0; i < n; i++) {
+        out->items[i].note = choices[i].note;
+        if (status == QC_OK)
+            status = plan_tensor(p, &out->items[i], &p->model->tensors[i], &choices[i]);
+    }
+    free(choices);
+    return status;
+}
+
+/* ---- methods ---- */
+
+static qc_status check_method(planner *p, const plugin_use *use, const struct statistics *statistics, int *n_rounders)
+{
+    char where[300];
+    const void *desc;
+    qc_settings *settings;
+    qc_status status = registry_open(p->registry, p->job, "method", use->id, &desc);
+    if (status == QC_OK)
+        status = settings_new(p->job, registry_entry(p->registry, "method", use->id), (const char *const *)use->names,
+                              (const char *const *)use->values, use->n_settings, &settings);
+    if (status != QC_OK) {
+        if (*place_text(use->at, where, sizeof where))
+            job_add_context(p->job, "%s", where);
+        return status;
+    }
+    settings_free(settings);
+    const qc_method_desc *method = desc;
+    uint32_t lacking = method->statistics & ~(uint32_t)(statistics ? QC_STAT_MEAN_SQUARE : 0);
+    if (lacking)
+        return fail_at(p->job, use->at, QC_E_INVALID, "method %s needs %s: name a file in calibration.imatrix", use->id,
+                       lacking == QC_STAT_MEAN_SQUARE ? "importance" : "statistics that no calibration here records");
+    if (!method->round)
+        return fail_at(p->job, use->at, QC_E_UNSUPPORTED,
+                       "method %s transforms channels, which needs a calibrated run", use->id);
+    ++*n_rounders;
+    return QC_OK;
+}
+
+static qc_status check_methods(planner *p, const struct statistics *statistics)
+{
+    const recipe *rec = p->plan->recipe;
+    int n_rounders = 0;
+    qc_status status = QC_OK;
+    for (size_t i = 0; status == QC_OK && i < rec->quantize.n_methods; i++)
+        status = check_method(p, &rec->quantize.methods[i], statistics, &n_rounders);
+    if (status != QC_OK)
+        return status;
+    if (n_rounders != 1)
+        return fail_at(p->job, rec->quantize.at, QC_E_INVALID,
+                       "quantize.methods must name one method that rounds, not %d", n_rounders);
+    return QC_OK;
+}
+
+/* ---- the whole ---- */
+
+static void add_up(plan *p)
+{
+    double weights = 0;
+    for (size_t i = 0; i < p->n_items; i++)
+        weights += (double)p->items[i].tensor->dims[0] * (double)p->items[i].tensor->n_rows;
+    if (weights > 0) {
+        p->bits_stored = (double)p->stored * 8 / weights;
+        p->bits = (double)p->bytes * 8 / weights;
+    }
+}
+
+static void warn_of_carried(const planner *p)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < p->plan->n_items; i++)
+        n += !p->plan->items[i].to.desc;
+    if (n)
+        log_say(p->job->host, QC_LOG_WARNING,
+                "%zu of %zu tensors are in encodings that no plugin decodes and are carried over as they are", n,
+                p->plan->n_items);
+}
+
+qc_status plan_make(qc_job *job, registry *r, const recipe *rec, const model *m, const struct statistics *statistics,
+                    plan **out)
+{
+    plan *made = *out = calloc(1, sizeof *made);
+    if (!made)
+        return job->fail(job, QC_E_NOMEM, "out of memory for a plan");
+    made->recipe = rec;
+    made->model = m;
+    planner p = {.job = job, .registry = r, .rules = rec->quantize.rules, .model = m, .plan = made};
+    qc_status status = choose_format(&p);
+    if (status == QC_OK)
+        status = check_methods(&p, statistics);
+    if (status == QC_OK)
+        status = plan_tensors(&p, statistics != NULL);
+    if (status == QC_OK)
+        status = plan_metas(job, made, p.rules, statistics);
+    if (status != QC_OK) {
+        plan_free(made);
+        *out = NULL;
+        return status;
+    }
+    add_up(made);
+    warn_of_carried(&p);
+    return QC_OK;
+}
+
+void plan_free(plan *p)
+{
+    if (!p)
+        return;
+    for (size_t i = 0; p->items && i < p->n_items; i++)
+        free(p->items[i].note);
+    for (size_t i = p->first_own; i < p->n_metas; i++)
+        free(p->metas[i]);
+    free(p->metas);
+    free(p->items);
+    free(p);
+}

@@ -1,0 +1,212 @@
+#include "core/recipe.h"
+#include "core/override.h"
+#include "core/rules.h"
+#include "core/site.h"
+#include <stdlib.h>
+#include <string.h>
+
+static qc_status no_memory(qc_job *job)
+{
+    return job->fail(job, QC_E_NOMEM, "out of memory for a recipe");
+}
+
+static qc_status read_model(qc_job *job, const yaml_node *value, void *into)
+{
+    static const field fields[] = {{"path", read_text, offsetof(recipe, model.path)},
+                                   {"format", read_use, offsetof(recipe, model.format)},
+                                   {"architecture", read_use, offsetof(recipe, model.architecture)},
+                                   {"tokenizer", read_use, offsetof(recipe, model.tokenizer)},
+                                   {NULL, NULL, 0}};
+    ((recipe *)into)->model.at = value->at;
+    return fields_read(job, value, "model", fields, into);
+}
+
+static qc_status read_calibration(qc_job *job, const yaml_node *value, void *into)
+{
+    static const field fields[] = {{"imatrix", read_text, offsetof(recipe, calibration.imatrix)}, {NULL, NULL, 0}};
+    ((recipe *)into)->calibration.at = value->at;
+    return fields_read(job, value, "calibration", fields, into);
+}
+
+static qc_status read_quantize(qc_job *job, const yaml_node *value, void *into)
+{
+    recipe *r = into;
+    r->quantize.at = value->at;
+    return rules_read(job, r->quantize.rules, value, 1);
+}
+
+static qc_status read_output(qc_job *job, const yaml_node *value, void *into)
+{
+    static const field fields[] = {{"path", read_text, offsetof(recipe, output.path)},
+                                   {"format", read_use, offsetof(recipe, output.format)},
+                                   {"overwrite", read_bool, offsetof(recipe, output.overwrite)},
+                                   {NULL, NULL, 0}};
+    ((recipe *)into)->output.at = value->at;
+    return fields_read(job, value, "output", fields, into);
+}
+
+/* The recipe's folders come before the site's. */
+static qc_status read_plugin_paths(qc_job *job, const yaml_node *value, void *into)
+{
+    recipe *r = into;
+    text_list own = {0};
+    qc_status status = read_texts(job, value, &own);
+    char **all = status == QC_OK ? calloc(own.n + r->plugins.n_paths + 1, sizeof *all) : NULL;
+    if (!all) {
+        text_list_free(&own);
+        return status == QC_OK ? no_memory(job) : status;
+    }
+    for (size_t i = 0; i < own.n + r->plugins.n_paths; i++)
+        all[i] = i < own.n ? own.items[i] : r->plugins.paths[i - own.n];
+    free(own.items);
+    free(r->plugins.paths);
+    r->plugins.paths = all;
+    r->plugins.n_paths += own.n;
+    return QC_OK;
+}
+
+static qc_status read_plugins(qc_job *job, const yaml_node *value, void *into)
+{
+    static const field fields[] = {{"path", read_plugin_paths, 0}, {NULL, NULL, 0}};
+    return fields_read(job, value, "plugins", fields, into);
+}
+
+static qc_status read_threads(qc_job *job, const yaml_node *value, void *into)
+{
+    uint64_t n;
+    qc_status status = read_count(job, value, &n);
+    if (status == QC_OK && n > RUN_MAX_THREADS)
+        status = fail_at(job, value->at, QC_E_INVALID, "at most %d threads", RUN_MAX_THREADS);
+    if (status == QC_OK)
+        *(unsigned *)into = (unsigned)n;
+    return status;
+}
+
+static qc_status read_memory(qc_job *job, const yaml_node *value, void *into)
+{
+    qc_status status = read_bytes(job, value, into);
+    if (status == QC_OK && *(uint64_t *)into < (1u << 20))
+        status = fail_at(job, value->at, QC_E_INVALID, "at least 1MiB of memory is needed");
+    return status;
+}
+
+static qc_status read_run(qc_job *job, const yaml_node *value, void *into)
+{
+    static const field fields[] = {{"memory", read_memory, offsetof(recipe, run.memory)},
+                                   {"threads", read_threads, offsetof(recipe, run.threads)},
+                                   {"seed", read_count, offsetof(recipe, run.seed)},
+                                   {"exact", read_bool, offsetof(recipe, run.exact)},
+                                   {NULL, NULL, 0}};
+    return fields_read(job, value, "run", fields, into);
+}
+
+static qc_status read_recipe(qc_job *job, const yaml_node *root, recipe *r)
+{
+    static const field fields[] = {{"model", read_model, 0},       {"calibration", read_calibration, 0},
+                                   {"quantize", read_quantize, 0}, {"output", read_output, 0},
+                                   {"plugins", read_plugins, 0},   {"run", read_run, 0},
+                                   {NULL, NULL, 0}};
+    qc_status status = fields_read(job, root, "a recipe", fields, r);
+    if (status != QC_OK)
+        return status;
+    place top = {root->at.file, 0, 0};
+    if (!r->model.path)
+        return fail_at(job, r->model.at.file ? r->model.at : top, QC_E_INVALID, "model.path is missing: what to read");
+    if (!r->output.path)
+        return fail_at(job, r->output.at.file ? r->output.at : top, QC_E_INVALID,
+                       "output.path is missing: where to write");
+    if (!r->quantize.at.file)
+        return fail_at(job, top, QC_E_INVALID,
+                       "quantize is missing: name a preset (F16 converts without quantizing) or an encoding");
+    return QC_OK;
+}
+
+/* A copy of "PREFIX TEXT" that lives as long as the recipe; NULL when out of memory. */
+static char *keep_name(recipe *r, const char *prefix, const char *text)
+{
+    size_t n = strlen(prefix) + strlen(text) + 1;
+    char **names = realloc(r->names, (r->n_names + 1) * sizeof *names), *name = malloc(n);
+    if (names)
+        r->names = names;
+    if (!names || !name) {
+        free(name);
+        return NULL;
+    }
+    snprintf(name, n, "%s%s", prefix, text);
+    return r->names[r->n_names++] = name;
+}
+
+static qc_status read_tree(qc_job *job, recipe *r, const char *path, const char *const *sets, size_t n_sets,
+                           yaml_node **root)
+{
+    char *name = keep_name(r, "", path ? path : "command line");
+    if (!name)
+        return no_memory(job);
+    r->path = path ? name : NULL;
+    qc_status status = path ? yaml_read(job, name, root) : yaml_parse(job, name, "", 0, root);
+    for (size_t i = 0; status == QC_OK && i < n_sets; i++) {
+        char *set = keep_name(r, "--set ", sets[i]);
+        status = set ? override_apply(job, *root, set, sets[i]) : no_memory(job);
+    }
+    return status;
+}
+
+static qc_status load(qc_job *job, const char *path, const char *const *sets, size_t n_sets, recipe *r)
+{
+    yaml_node *root = NULL;
+    r->run.memory = (uint64_t)1 << 30;
+    r->run.exact = 1;
+    qc_status status = rules_new(job, &r->quantize.rules);
+    if (status == QC_OK)
+        status = site_apply(job, r);
+    if (status == QC_OK)
+        status = read_tree(job, r, path, sets, n_sets, &root);
+    if (status == QC_OK)
+        status = read_recipe(job, root, r);
+    yaml_free(root);
+    if (status != QC_OK)
+        return status;
+    const rule_list *rules = r->quantize.rules;
+    int importance = r->calibration.imatrix && rules->methods_with_importance.n;
+    const use_list *methods = importance ? &rules->methods_with_importance : &rules->methods;
+    r->quantize.methods = methods->items;
+    r->quantize.n_methods = methods->n;
+    return QC_OK;
+}
+
+qc_status recipe_open(qc_job *job, const char *path, const char *const *sets, size_t n_sets, recipe **out)
+{
+    recipe *r = *out = calloc(1, sizeof *r);
+    if (!r)
+        return no_memory(job);
+    qc_status status = load(job, path, sets, n_sets, r);
+    if (status != QC_OK) {
+        recipe_free(r);
+        *out = NULL;
+    }
+    return status;
+}
+
+static void free_names(char **names, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free(names[i]);
+    free(names);
+}
+
+void recipe_free(recipe *r)
+{
+    if (!r)
+        return;
+    rules_free(r->quantize.rules);
+    use_free(&r->model.format);
+    use_free(&r->model.architecture);
+    use_free(&r->model.tokenizer);
+    use_free(&r->output.format);
+    free_names(r->plugins.paths, r->plugins.n_paths);
+    free_names(r->names, r->n_names);
+    free(r->model.path);
+    free(r->calibration.imatrix);
+    free(r->output.path);
+    free(r);
+}

@@ -1,0 +1,318 @@
+/* Reading rules: presets, what they include, and a recipe's own. choose.c says what they mean. */
+#include "core/rules.h"
+#include "core/array.h"
+#include "core/paths.h"
+#include "core/suggest.h"
+#include <dirent.h>
+
+enum { MAX_LAYERS = 8 }; /* presets that build on presets */
+
+static qc_status no_memory(qc_job *job)
+{
+    return job->fail(job, QC_E_NOMEM, "out of memory for rules");
+}
+
+static qc_status read_selectors(qc_job *job, const yaml_node *value, void *into)
+{
+    selector_list *list = into;
+    size_t n = value->kind == YAML_LIST ? value->n : 1;
+    free(list->items);
+    list->n = 0;
+    list->items = calloc(n + 1, sizeof *list->items);
+    if (!list->items)
+        return no_memory(job);
+    for (; list->n < n; list->n++) {
+        const yaml_node *one = value->kind == YAML_LIST ? value->items[list->n] : value;
+        if (one->kind != YAML_TEXT || !selector_parse(one->text, &list->items[list->n]))
+            return fail_at(job, one->at, QC_E_INVALID, "not a selector; wanted is %s", selector_help);
+    }
+    return QC_OK;
+}
+
+static qc_status read_when(qc_job *job, const yaml_node *value, void *into)
+{
+    static const field fields[] = {{"importance", read_bool, offsetof(rule_when, importance)},
+                                   {"tied", read_bool, offsetof(rule_when, tied)},
+                                   {"experts", read_count, offsetof(rule_when, experts)},
+                                   {"min_experts", read_count, offsetof(rule_when, min_experts)},
+                                   {"min_gqa", read_count, offsetof(rule_when, min_gqa)},
+                                   {"blocks", read_count, offsetof(rule_when, blocks)},
+                                   {"dims", read_count, offsetof(rule_when, dims)},
+                                   {"architecture", read_texts, offsetof(rule_when, architecture)},
+                                   {"encoding", read_texts, offsetof(rule_when, encoding)},
+                                   {NULL, NULL, 0}};
+    return fields_read(job, value, "when", fields, into);
+}
+
+static qc_status read_rule(qc_job *job, const yaml_node *value, rule *r)
+{
+    static const field fields[] = {{"role", read_texts, offsetof(rule, roles)},
+                                   {"name", read_texts, offsetof(rule, names)},
+                                   {"layers", read_selectors, offsetof(rule, layers)},
+                                   {"nth", read_selectors, offsetof(rule, nth)},
+                                   {"when", read_when, offsetof(rule, when)},
+                                   {"encoding", read_text, offsetof(rule, encoding)},
+                                   {NULL, NULL, 0}};
+    r->at = value->at;
+    r->when.importance = r->when.tied = -1;
+    qc_status status = fields_read(job, value, "a rule", fields, r);
+    if (status == QC_OK && !r->encoding)
+        status = fail_at(job, r->at, QC_E_INVALID, "this rule says no encoding");
+    return status;
+}
+
+static qc_status read_rules(qc_job *job, const yaml_node *value, void *into)
+{
+    rule_list *list = into;
+    if (value->kind != YAML_LIST)
+        return fail_at(job, value->at, QC_E_INVALID, "rules want a list, as [{role: ffn_down, encoding: ID}]");
+    for (size_t i = 0; i < value->n; i++) {
+        if (!array_reserve(&list->rules, &list->capacity, list->n_rules, sizeof *list->rules))
+            return no_memory(job);
+        rule *r = &list->rules[list->n_rules++];
+        *r = (rule){0};
+        qc_status status = read_rule(job, value->items[i], r);
+        if (status != QC_OK)
+            return status;
+    }
+    return QC_OK;
+}
+
+/* Copies single values of a map over those that were there. */
+static qc_status merge(qc_job *job, const yaml_node *from, yaml_node *into)
+{
+    if (from->kind != YAML_MAP)
+        return fail_at(job, from->at, QC_E_INVALID, "keys and values are wanted here");
+    for (size_t i = 0; i < from->n; i++) {
+        const yaml_node *value = from->items[i];
+        if (value->kind != YAML_TEXT)
+            return fail_at(job, value->at, QC_E_INVALID, "'%.64s' wants a single value", from->keys[i]);
+        yaml_node *copy = yaml_new(job, YAML_TEXT, value->at);
+        if (!copy)
+            return QC_E_NOMEM;
+        copy->text = strdup(value->text);
+        copy->quoted = value->quoted;
+        if (!copy->text) {
+            yaml_free(copy);
+            return no_memory(job);
+        }
+        qc_status status = yaml_put(job, into, from->keys[i], from->key_places[i], copy);
+        if (status != QC_OK)
+            return status;
+    }
+    return QC_OK;
+}
+
+static qc_status read_merged(qc_job *job, const yaml_node *value, void *into)
+{
+    return merge(job, value, *(yaml_node **)into);
+}
+
+static qc_status read_base(qc_job *job, const yaml_node *value, void *into)
+{
+    rule_list *list = into;
+    list->encoding_at = value->at;
+    return read_text(job, value, &list->encoding);
+}
+
+static qc_status read_require(qc_job *job, const yaml_node *value, void *into)
+{
+    rule_list *list = into;
+    list->require_at = value->at;
+    qc_status status = read_text(job, value, &list->require);
+    if (status == QC_OK && strcmp(list->require, "importance") != 0)
+        status = fail_at(job, value->at, QC_E_INVALID, "only 'importance' can be required");
+    return status;
+}
+
+/* A key that read_layer sees to. */
+static qc_status read_elsewhere(qc_job *job, const yaml_node *value, void *into)
+{
+    (void)job, (void)value, (void)into;
+    return QC_OK;
+}
+
+static qc_status read_layer(qc_job *job, rule_list *list, const yaml_node *map, int own, unsigned depth);
+
+static qc_status read_file(qc_job *job, rule_list *list, char *path, unsigned depth)
+{
+    yaml_node *root;
+    if (!path || !array_reserve(&list->files, &list->files_capacity, list->n_files, sizeof *list->files)) {
+        free(path);
+        return no_memory(job);
+    }
+    list->files[list->n_files++] = path;
+    qc_status status = yaml_read(job, path, &root);
+    if (status == QC_OK)
+        status = read_layer(job, list, root, 0, depth + 1);
+    yaml_free(root);
+    return status;
+}
+
+/* Names of the presets in a folder; the nearest one to `wanted`, owned, or NULL. */
+static char *nearest_preset(const char *folder, const char *wanted)
+{
+    DIR *dir = opendir(folder);
+    const struct dirent *entry;
+    char *nearest = NULL;
+    while (dir && (entry = readdir(dir))) {
+        size_t n = strlen(entry->d_name);
+        char *name = n > 5 && !strcmp(entry->d_name + n - 5, ".yaml") ? strndup(entry->d_name, n - 5) : NULL;
+        if (name && suggest_better(wanted, nearest, name) == name) {
+            free(nearest);
+            nearest = name;
+        } else {
+            free(name);
+        }
+    }
+    if (dir)
+        closedir(dir);
+    return nearest;
+}
+
+static qc_status unknown_preset(qc_job *job, const yaml_node *value, const char *folder)
+{
+    char *nearest = nearest_preset(folder, value->text);
+    qc_status status = nearest ? fail_at(job, value->at, QC_E_INVALID, "no preset '%.64s'; did you mean '%s'?",
+                                         value->text, nearest)
+                               : fail_at(job, value->at, QC_E_INVALID,
+                                         "no preset '%.64s' in %s (a file of your own ends in .yaml)", value->text,
+                                         folder);
+    free(nearest);
+    return status;
+}
+
+static int is_file_name(const char *text)
+{
+    size_t n = strlen(text);
+    return n > 5 && !strcmp(text + n - 5, ".yaml");
+}
+
+static qc_status read_preset(qc_job *job, rule_list *list, const yaml_node *value, unsigned depth)
+{
+    if (value->kind != YAML_TEXT || !*value->text)
+        return fail_at(job, value->at, QC_E_INVALID, "the name of a preset is wanted here");
+    if (is_file_name(value->text))
+        return read_file(job, list, strdup(value->text), depth);
+    char *folder = paths_share("presets"), name[80];
+    int fits = snprintf(name, sizeof name, "%s.yaml", value->text) < (int)sizeof name && !strchr(value->text, '/');
+    char *path = folder ? path_join(folder, name) : NULL;
+    FILE *there = fits && path ? fopen(path, "rb") : NULL;
+    qc_status status;
+    if (there) {
+        fclose(there);
+        status = read_file(job, list, path, depth);
+    } else {
+        status = path ? unknown_preset(job, value, folder) : no_memory(job);
+        free(path);
+    }
+    free(folder);
+    return status;
+}
+
+/* A name beside the file that includes it. */
+static qc_status read_include(qc_job *job, rule_list *list, const yaml_node *value, unsigned depth)
+{
+    if (value->kind != YAML_TEXT || !*value->text)
+        return fail_at(job, value->at, QC_E_INVALID, "the name of a file is wanted here");
+    const char *file = value->at.file ? value->at.file : "", *slash = strrchr(file, '/');
+    if (!slash || *value->text == '/')
+        return read_file(job, list, strdup(value->text), depth);
+    char *folder = strndup(file, (size_t)(slash - file));
+    qc_status status = folder ? read_file(job, list, path_join(folder, value->text), depth) : no_memory(job);
+    free(folder);
+    return status;
+}
+
+/* `include` comes before a layer's own keys, `include_last` after them. */
+static qc_status read_includes(qc_job *job, rule_list *list, const yaml_node *map, const char *key, unsigned depth)
+{
+    const yaml_node *include = yaml_get(map, key);
+    size_t n = !include ? 0 : include->kind == YAML_LIST ? include->n : 1;
+    qc_status status = QC_OK;
+    for (size_t i = 0; status == QC_OK && i < n; i++)
+        status = read_include(job, list, include->kind == YAML_LIST ? include->items[i] : include, depth);
+    return status;
+}
+
+static qc_status read_layer(qc_job *job, rule_list *list, const yaml_node *map, int own, unsigned depth)
+{
+    static const field fields[] = {
+        {"preset", read_elsewhere, 0},
+        {"include", read_elsewhere, 0},
+        {"include_last", read_elsewhere, 0},
+        {"summary", read_elsewhere, 0},
+        {"encoding", read_base, 0},
+        {"methods", read_uses, offsetof(rule_list, methods)},
+        {"methods_with_importance", read_uses, offsetof(rule_list, methods_with_importance)},
+        {"require", read_require, 0},
+        {"fallback", read_merged, offsetof(rule_list, fallback)},
+        {"metadata", read_merged, offsetof(rule_list, metadata)},
+        {"rules", read_rules, 0},
+        {NULL, NULL, 0}};
+    if (depth == MAX_LAYERS)
+        return fail_at(job, map->at, QC_E_INVALID, "presets include each other more than %d deep", MAX_LAYERS);
+    const yaml_node *preset = yaml_get(map, "preset");
+    qc_status status = preset ? read_preset(job, list, preset, depth) : QC_OK;
+    if (status == QC_OK)
+        status = read_includes(job, list, map, "include", depth);
+    if (status == QC_OK && own && yaml_get(map, "methods"))
+        use_list_free(&list->methods_with_importance); /* what the recipe names holds with importance too */
+    size_t first = list->n_rules;
+    if (status == QC_OK)
+        status = fields_read(job, map, own ? "quantize" : "a preset", fields, list);
+    for (size_t i = first; i < list->n_rules; i++)
+        list->rules[i].own = own;
+    return status == QC_OK ? read_includes(job, list, map, "include_last", depth) : status;
+}
+
+qc_status rules_read(qc_job *job, rule_list *list, const yaml_node *map, int own)
+{
+    if (map->kind != YAML_MAP)
+        return fail_at(job, map->at, QC_E_INVALID, "quantize wants keys and values");
+    qc_status status = QC_OK;
+    if (own && !yaml_get(map, "preset"))
+        status = read_file(job, list, paths_share("presets/common/plain.yaml"), 0);
+    if (status == QC_OK)
+        status = read_layer(job, list, map, own, 0);
+    if (status == QC_OK && own && !list->encoding)
+        status = fail_at(job, map->at, QC_E_INVALID, "quantize names neither a preset nor an encoding");
+    return status;
+}
+
+qc_status rules_new(qc_job *job, rule_list **out)
+{
+    rule_list *list = *out = calloc(1, sizeof *list);
+    if (!list)
+        return no_memory(job);
+    list->fallback = yaml_new(job, YAML_MAP, (place){0});
+    list->metadata = yaml_new(job, YAML_MAP, (place){0});
+    return list->fallback && list->metadata ? QC_OK : QC_E_NOMEM;
+}
+
+void rules_free(rule_list *list)
+{
+    if (!list)
+        return;
+    for (size_t i = 0; i < list->n_rules; i++) {
+        rule *r = &list->rules[i];
+        text_list_free(&r->roles);
+        text_list_free(&r->names);
+        text_list_free(&r->when.architecture);
+        text_list_free(&r->when.encoding);
+        free(r->layers.items);
+        free(r->nth.items);
+        free(r->encoding);
+    }
+    for (size_t i = 0; i < list->n_files; i++)
+        free(list->files[i]);
+    use_list_free(&list->methods);
+    use_list_free(&list->methods_with_importance);
+    yaml_free(list->fallback);
+    yaml_free(list->metadata);
+    free(list->encoding);
+    free(list->require);
+    free(list->rules);
+    free(list->files);
+    free(list);
+}
