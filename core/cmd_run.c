@@ -55,6 +55,10 @@ static qc_status open_registry(session *s, qc_job *job)
     const char *mask = o->cpu_mask ? o->cpu_mask : getenv("QCORE_CPU_MASK");
     if (status == QC_OK)
         status = registry_new(job, (const char *const *)folders, n_folders, mask, &s->registry);
+    size_t unusable = status == QC_OK ? registry_unusable(s->registry) : 0;
+    if (unusable)
+        log_say(s->host, QC_LOG_WARNING, "%zu plugin%s unusable; see: qcore plugins list --broken", unusable,
+                unusable == 1 ? " is" : "s are");
     if (status == QC_OK)
         status = registry_load_backends(s->registry, job, !s->recipe->run.exact);
     path_list_free(folders, n_folders);
