@@ -102,7 +102,7 @@ qc_status override_apply(qc_job *job, yaml_node *root, const char *name, const c
     if (status != QC_OK)
         return status;
     forget_lines(value, at);
-    yaml_free(*slot);
+    yaml_node_free(*slot);
     *slot = value;
     return QC_OK;
 }

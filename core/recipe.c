@@ -163,7 +163,7 @@ static qc_status load(qc_job *job, const char *path, const char *const *sets, si
         status = read_tree(job, r, path, sets, n_sets, &root);
     if (status == QC_OK)
         status = read_recipe(job, root, r);
-    yaml_free(root);
+    yaml_node_free(root);
     if (status != QC_OK)
         return status;
     const rule_list *rules = r->quantize.rules;

@@ -52,7 +52,7 @@ qc_status roles_read(qc_job *job, const char *path, role_table **out)
     role_table *t = calloc(1, sizeof *t);
     status = t ? fields_read(job, root, "the table of roles", fields, t)
                : job->fail(job, QC_E_NOMEM, "out of memory for the roles");
-    yaml_free(root);
+    yaml_node_free(root);
     if (status != QC_OK)
         roles_free(t);
     else

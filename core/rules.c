@@ -93,7 +93,7 @@ static qc_status merge(qc_job *job, const yaml_node *from, yaml_node *into)
         copy->text = strdup(value->text);
         copy->quoted = value->quoted;
         if (!copy->text) {
-            yaml_free(copy);
+            yaml_node_free(copy);
             return no_memory(job);
         }
         qc_status status = yaml_put(job, into, from->keys[i], from->key_places[i], copy);
@@ -145,7 +145,7 @@ static qc_status read_file(qc_job *job, rule_list *list, char *path, unsigned de
     qc_status status = yaml_read(job, path, &root);
     if (status == QC_OK)
         status = read_layer(job, list, root, 0, depth + 1);
-    yaml_free(root);
+    yaml_node_free(root);
     return status;
 }
 
@@ -308,8 +308,8 @@ void rules_free(rule_list *list)
         free(list->files[i]);
     use_list_free(&list->methods);
     use_list_free(&list->methods_with_importance);
-    yaml_free(list->fallback);
-    yaml_free(list->metadata);
+    yaml_node_free(list->fallback);
+    yaml_node_free(list->metadata);
     free(list->encoding);
     free(list->require);
     free(list->rules);

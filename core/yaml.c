@@ -51,12 +51,12 @@ yaml_node *yaml_new(qc_job *job, yaml_kind kind, place at)
     return node;
 }
 
-void yaml_free(yaml_node *node)
+void yaml_node_free(yaml_node *node)
 {
     if (!node)
         return;
     for (size_t i = 0; i < node->n; i++) {
-        yaml_free(node->items[i]);
+        yaml_node_free(node->items[i]);
         if (node->keys)
             free(node->keys[i]);
     }
@@ -70,7 +70,7 @@ void yaml_free(yaml_node *node)
 qc_status yaml_append(qc_job *job, yaml_node *list, yaml_node *value)
 {
     if (!array_reserve(&list->items, &list->capacity, list->n, sizeof *list->items)) {
-        yaml_free(value);
+        yaml_node_free(value);
         return job->fail(job, QC_E_NOMEM, "out of memory for a YAML file");
     }
     list->items[list->n++] = value;
@@ -97,7 +97,7 @@ qc_status yaml_put(qc_job *job, yaml_node *map, const char *key, place at, yaml_
 {
     size_t i = key_index(map, key);
     if (i < map->n) {
-        yaml_free(map->items[i]);
+        yaml_node_free(map->items[i]);
         map->items[i] = value;
         map->key_places[i] = at;
         return QC_OK;
@@ -107,7 +107,7 @@ qc_status yaml_put(qc_job *job, yaml_node *map, const char *key, place at, yaml_
     if (!copy || !array_reserve(&map->key_places, &places, i, sizeof *map->key_places) ||
         !array_reserve(&map->keys, &keys, i, sizeof *map->keys)) {
         free(copy);
-        yaml_free(value);
+        yaml_node_free(value);
         return job->fail(job, QC_E_NOMEM, "out of memory for a YAML file");
     }
     map->keys[i] = copy;
@@ -237,7 +237,7 @@ static qc_status read_node(reader *r, yaml_event_t *event, unsigned depth, yaml_
     if (status == QC_OK)
         *out = node;
     else
-        yaml_free(node);
+        yaml_node_free(node);
     return status;
 }
 
@@ -276,7 +276,7 @@ qc_status yaml_parse(qc_job *job, const char *name, const char *text, size_t len
     if (status == QC_OK && !*root)
         *root = yaml_new(job, YAML_MAP, (place){name, 1, 1});
     if (status != QC_OK) {
-        yaml_free(*root);
+        yaml_node_free(*root);
         *root = NULL;
     }
     return status != QC_OK ? status : *root ? QC_OK : QC_E_NOMEM;

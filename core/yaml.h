@@ -23,7 +23,7 @@ typedef struct yaml_node {
 qc_status yaml_read(qc_job *job, const char *path, yaml_node **root);
 /* name: how messages call the text; kept by the caller as long as the tree. */
 qc_status yaml_parse(qc_job *job, const char *name, const char *text, size_t length, yaml_node **root);
-void yaml_free(yaml_node *root);
+void yaml_node_free(yaml_node *root);
 
 yaml_node *yaml_get(const yaml_node *map, const char *key); /* NULL: none, or no map */
 /* Puts value under key, in place of what was there; takes value over also when it fails. */

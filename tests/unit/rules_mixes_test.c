@@ -149,7 +149,7 @@ static void choose(fixture *f, const char *text)
         status = rules_choose(job, m->rules, &m->model->model, m->importance, block_cols, NULL, m->choices);
     if (status != QC_OK)
         fail_msg("%s, %s: %s", m->shape, m->preset, job_message(job));
-    yaml_free(root);
+    yaml_node_free(root);
 }
 
 static const shape *find_shape(const char *name)
