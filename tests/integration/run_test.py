@@ -69,11 +69,20 @@ class RunTest(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.scratch = pathlib.Path(folder.name)
 
-    def convert(self, model, preset, name="out.gguf", **sections):
-        return qcore.convert(model, self.scratch / name, preset, self.scratch / "recipe.yaml", **sections)
+    def convert(self, model, preset, name="out.gguf", **output):
+        output = {"path": str(self.scratch / name), **output}
+        recipe = self.recipe(model, preset, output)
+        process = qcore.run("-c", recipe)
+        self.assertEqual(process.returncode, 0, process.stderr)
+        return self.scratch / name
 
-    def expect_error(self, status, words, model, output, preset="F16", **sections):
-        recipe = qcore.write_recipe(self.scratch / "recipe.yaml", model, output, preset, **sections)
+    def recipe(self, model, preset, output):
+        path = self.scratch / "recipe.yaml"
+        path.write_text(json.dumps({"model": {"path": str(model)}, "quantize": {"preset": preset}, "output": output}))
+        return path
+
+    def expect_error(self, status, words, model, preset="F16", name="out.gguf", **output):
+        recipe = self.recipe(model, preset, {"path": str(self.scratch / name), **output})
         process = qcore.run("-c", recipe, "-q")
         self.assertEqual(process.returncode, status, process.stderr)
         self.assertRegex(process.stderr, f"\\Aqcore: error: [^\n]*{words}[^\n]*\n\\Z")
@@ -127,17 +136,16 @@ class RunTest(unittest.TestCase):
         path = broken / "model.safetensors"
         data = path.read_bytes()
         path.write_bytes(data.replace(b"model.layers.1.mlp.up_proj.weight", b"model.layers.1.mlp.uq_proj.weight", 1))
-        self.expect_error(3, "model.layers.1.mlp.uq_proj.weight", broken, self.scratch / "out.gguf")
+        self.expect_error(3, "model.layers.1.mlp.uq_proj.weight", broken)
         path.write_bytes(data.replace(b'"model.layers.1.mlp.up_proj.weight"', b'"model.rotary_emb.inv_freq"        ', 1))
-        process = qcore.run("-c", qcore.write_recipe(self.scratch / "recipe.yaml", broken, self.scratch / "out.gguf"))
-        self.assertNotEqual(process.returncode, 0)
+        self.expect_error(2, "model.layers.1.mlp.up_proj.weight.*blk.1.ffn_up.weight.*missing", broken)
 
     def test_an_unknown_class_lists_the_known(self):
         strange = self.scratch / "strange"
         make_random_models.write_model("llama", strange)
         config = (strange / "config.json").read_text().replace("LlamaForCausalLM", "FrogForCausalLM")
         (strange / "config.json").write_text(config)
-        self.expect_error(3, "FrogForCausalLM.*LlamaForCausalLM", strange, self.scratch / "out.gguf")
+        self.expect_error(3, "FrogForCausalLM.*LlamaForCausalLM", strange)
 
     # ---- GGUF to GGUF ----
 
@@ -181,35 +189,32 @@ class RunTest(unittest.TestCase):
     # ---- Hugging Face out ----
 
     def test_safetensors_out_keep_the_family_s_names(self):
-        folder = self.convert(self.models / "llama", "F16", "hf", output=self.safetensors("hf"))
+        folder = self.convert(self.models / "llama", "F16", "hf", format="safetensors")
         self.compare_checkpoints(folder, self.models / "llama")
         for name in "config.json", "tokenizer.json", "tokenizer_config.json":
             self.assertEqual((folder / name).read_bytes(), (self.models / "llama" / name).read_bytes())
 
     def test_from_gguf_back_to_the_family_s_names(self):
         f16 = self.convert(self.models / "llama", "F16")
-        folder = self.convert(f16, "F16", "hf", output=self.safetensors("hf"))
+        folder = self.convert(f16, "F16", "hf", format="safetensors")
         self.compare_checkpoints(folder, self.models / "llama")
 
-    def safetensors(self, name):
-        return {"path": str(self.scratch / name), "format": "safetensors"}
-
     def compare_checkpoints(self, got, wanted):
+        mine, theirs = read_checkpoint(got), read_checkpoint(wanted)
         with safetensors.safe_open(got / "model.safetensors", "numpy") as file:
-            mine = {name: file.get_tensor(name) for name in file.keys()}
-        theirs = read_checkpoint(wanted)
-        self.assertEqual(set(mine), set(theirs))
-        for name, weight in theirs.items():
-            numpy.testing.assert_array_equal(mine[name], weight.astype(mine[name].dtype), name)
+            self.assertEqual(set(file.keys()), set(theirs))
+            for name, weight in theirs.items():
+                self.assertEqual(tuple(file.get_slice(name).get_shape()), weight.shape)
+                numpy.testing.assert_array_equal(mine[name], weight, name)
 
     # ---- places ----
 
     def test_what_exists_stays(self):
         output = self.scratch / "out.gguf"
         output.write_bytes(b"mine")
-        self.expect_error(2, "exists already", self.models / "llama", output)
+        self.expect_error(2, "exists already", self.models / "llama")
         self.assertEqual(output.read_bytes(), b"mine")
-        self.convert(self.models / "llama", "F16", output={"path": str(output), "overwrite": True})
+        self.convert(self.models / "llama", "F16", overwrite=True)
         self.assertEqual(output.read_bytes()[:4], b"GGUF")
         self.assertEqual({path.name for path in self.scratch.iterdir()}, {"out.gguf", "recipe.yaml"})
 
@@ -219,12 +224,11 @@ class RunTest(unittest.TestCase):
         os.link(f16, self.scratch / "hard.gguf")
         os.symlink(f16, self.scratch / "soft.gguf")
         for name in "f16.gguf", "hard.gguf", "soft.gguf":
-            target = {"path": str(self.scratch / name), "overwrite": True}
-            self.expect_error(2, "is the input", f16, None, output=target)
+            self.expect_error(2, "is the input", f16, name=name, overwrite=True)
         self.assertEqual(f16.read_bytes(), before)
 
     def test_summary_as_json(self):
-        recipe = qcore.write_recipe(self.scratch / "recipe.yaml", self.models / "llama", self.scratch / "out.gguf", "Q8_0")
+        recipe = self.recipe(self.models / "llama", "Q8_0", {"path": str(self.scratch / "out.gguf")})
         process = qcore.run("-c", recipe, "--json")
         self.assertEqual(process.returncode, 0, process.stderr)
         summary = json.loads(process.stdout)
@@ -243,16 +247,14 @@ class RunTest(unittest.TestCase):
                 weights[33, 7] = value
                 path = self.write_gguf("in.gguf", {"blk.0.attn_q.weight": weights})
                 for preset in "F16", "Q8_0", "Q4_K_M":
-                    self.expect_error(6, f"blk.0.attn_q.weight: row 33, column 7 is {word}", path,
-                                      self.scratch / "out.gguf", preset)
+                    self.expect_error(6, f"blk.0.attn_q.weight: row 33, column 7 is {word}", path, preset)
         self.assertFalse((self.scratch / "out.gguf").exists())
 
     def test_a_weight_that_does_not_fit(self):
         weights = numpy.ones((40, 256), "<f4")
         weights[2, 5] = 1e6
         path = self.write_gguf("in.gguf", {"blk.0.attn_q.weight": weights})
-        self.expect_error(6, "blk.0.attn_q.weight: row 2, column 5: 1000000 does not fit into f16", path,
-                          self.scratch / "out.gguf")
+        self.expect_error(6, "blk.0.attn_q.weight: row 2, column 5: 1000000 does not fit into f16", path)
 
 
 if __name__ == "__main__":
