@@ -53,13 +53,18 @@ static int is_selected(const selector_list *list, uint64_t i, uint64_t n)
     return list->n == 0;
 }
 
+static int is_or_any(uint64_t wanted, uint64_t value)
+{
+    return wanted == RULE_ANY || wanted == value;
+}
+
 /* Conditions that are the same for all tensors. */
 static int model_fits(const rule_when *w, const facts *f)
 {
     uint64_t gqa = f->key_heads ? f->heads / f->key_heads : 1;
     return (w->importance < 0 || w->importance == f->importance) && (w->tied < 0 || w->tied == f->tied) &&
-           (!w->experts || w->experts == f->experts) && (!w->blocks || w->blocks == f->blocks) &&
-           w->min_experts <= f->experts && w->min_gqa <= gqa && is_one_of(&w->architecture, f->architecture);
+           is_or_any(w->experts, f->experts) && is_or_any(w->blocks, f->blocks) && w->min_experts <= f->experts &&
+           w->min_gqa <= gqa && is_one_of(&w->architecture, f->architecture);
 }
 
 static uint32_t dims_of(const model_tensor *t)
@@ -70,7 +75,7 @@ static uint32_t dims_of(const model_tensor *t)
 static int tensor_fits(const rule *r, const model_tensor *t, const char *now, uint64_t blocks)
 {
     int in_layers = r->layers.n == 0 || (t->layer >= 0 && is_selected(&r->layers, (uint64_t)t->layer, blocks));
-    return in_layers && fits_glob(&r->names, t->name) && (!r->when.dims || r->when.dims == dims_of(t)) &&
+    return in_layers && fits_glob(&r->names, t->name) && is_or_any(r->when.dims, dims_of(t)) &&
            (r->when.encoding.n == 0 || (now && is_one_of(&r->when.encoding, now)));
 }
 

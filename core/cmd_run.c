@@ -6,6 +6,7 @@
 #include "core/paths.h"
 #include "core/report.h"
 #include "core/roles.h"
+#include "core/rules.h"
 #include <stdlib.h>
 
 /* All that lives for a run; freed in the reverse order. */
@@ -74,6 +75,8 @@ static qc_status make_plan(session *s, qc_job *job)
         status = open_registry(s, job);
     if (status == QC_OK)
         status = roles_open(job, &s->roles);
+    if (status == QC_OK)
+        status = rules_check_roles(job, s->recipe->quantize.rules, s->roles);
     if (status == QC_OK)
         status = model_open(job, s->registry, s->recipe, s->roles, &s->model);
     if (status == QC_OK)

@@ -76,8 +76,8 @@ int text_to_bool(const char *text, int *value)
 static const struct {
     const char *name;
     double bytes;
-} byte_units[] = {{"", 1},           {"B", 1},   {"KB", 1e3},        {"MB", 1e6},  {"GB", 1e9},
-                  {"TB", 1e12},      {"KiB", 1024}, {"MiB", 1048576}, {"GiB", 1073741824}, {"TiB", 1099511627776.0}};
+} byte_units[] = {{"", 1},      {"B", 1},      {"KB", 1e3},      {"MB", 1e6},         {"GB", 1e9},
+                  {"TB", 1e12}, {"KiB", 1024}, {"MiB", 1048576}, {"GiB", 1073741824}, {"TiB", 1099511627776.0}};
 
 int text_to_bytes(const char *text, uint64_t *value)
 {

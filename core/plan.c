@@ -215,8 +215,8 @@ static qc_status check_method(planner *p, const plugin_use *use, const struct st
         return fail_at(p->job, use->at, QC_E_INVALID, "method %s needs %s: name a file in calibration.imatrix", use->id,
                        lacking == QC_STAT_MEAN_SQUARE ? "importance" : "statistics that no calibration here records");
     if (!method->round)
-        return fail_at(p->job, use->at, QC_E_UNSUPPORTED,
-                       "method %s transforms channels, which needs a calibrated run", use->id);
+        return fail_at(p->job, use->at, QC_E_UNSUPPORTED, "method %s transforms channels, which needs a calibrated run",
+                       use->id);
     ++*n_rounders;
     return QC_OK;
 }

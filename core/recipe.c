@@ -102,9 +102,12 @@ static qc_status read_run(qc_job *job, const yaml_node *value, void *into)
 
 static qc_status read_recipe(qc_job *job, const yaml_node *root, recipe *r)
 {
-    static const field fields[] = {{"model", read_model, 0},       {"calibration", read_calibration, 0},
-                                   {"quantize", read_quantize, 0}, {"output", read_output, 0},
-                                   {"plugins", read_plugins, 0},   {"run", read_run, 0},
+    static const field fields[] = {{"model", read_model, 0},
+                                   {"calibration", read_calibration, 0},
+                                   {"quantize", read_quantize, 0},
+                                   {"output", read_output, 0},
+                                   {"plugins", read_plugins, 0},
+                                   {"run", read_run, 0},
                                    {NULL, NULL, 0}};
     qc_status status = fields_read(job, root, "a recipe", fields, r);
     if (status != QC_OK)

@@ -1,6 +1,7 @@
 #include "core/roles.h"
 #include "core/fields.h"
 #include "core/paths.h"
+#include "core/suggest.h"
 #include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,4 +100,12 @@ int role_known(const role_table *t, const char *role)
         if (!strcmp(t->items[i].role, role))
             return 1;
     return 0;
+}
+
+const char *role_nearest(const role_table *t, const char *word)
+{
+    const char *nearest = NULL;
+    for (size_t i = 0; i < t->n; i++)
+        nearest = suggest_better(word, nearest, t->items[i].role);
+    return nearest;
 }

@@ -13,5 +13,6 @@ void roles_free(role_table *t);
 /* The role's word (borrowed from the table) and in *keep whether such a tensor is never quantized. */
 const char *role_find(const role_table *t, const char *tensor, int *keep);
 int role_known(const role_table *t, const char *role);
+const char *role_nearest(const role_table *t, const char *word); /* NULL: none is near */
 
 #endif

@@ -1,9 +1,11 @@
 /* Reading rules: presets, what they include, and a recipe's own. choose.c says what they mean. */
 #include "core/rules.h"
 #include "core/array.h"
+#include "core/job.h"
 #include "core/paths.h"
 #include "core/suggest.h"
 #include <dirent.h>
+#include <unistd.h>
 
 enum { MAX_LAYERS = 8 }; /* presets that build on presets */
 
@@ -55,6 +57,7 @@ static qc_status read_rule(qc_job *job, const yaml_node *value, rule *r)
                                    {NULL, NULL, 0}};
     r->at = value->at;
     r->when.importance = r->when.tied = -1;
+    r->when.experts = r->when.blocks = r->when.dims = RULE_ANY;
     qc_status status = fields_read(job, value, "a rule", fields, r);
     if (status == QC_OK && !r->encoding)
         status = fail_at(job, r->at, QC_E_INVALID, "this rule says no encoding");
@@ -134,7 +137,8 @@ static qc_status read_elsewhere(qc_job *job, const yaml_node *value, void *into)
 
 static qc_status read_layer(qc_job *job, rule_list *list, const yaml_node *map, int own, unsigned depth);
 
-static qc_status read_file(qc_job *job, rule_list *list, char *path, unsigned depth)
+/* at: who names the file. */
+static qc_status read_file(qc_job *job, rule_list *list, char *path, place at, unsigned depth)
 {
     yaml_node *root;
     if (!path || !array_reserve(&list->files, &list->files_capacity, list->n_files, sizeof *list->files)) {
@@ -145,6 +149,8 @@ static qc_status read_file(qc_job *job, rule_list *list, char *path, unsigned de
     qc_status status = yaml_read(job, path, &root);
     if (status == QC_OK)
         status = read_layer(job, list, root, 0, depth + 1);
+    else if (status == QC_E_IO)
+        job_add_place(job, at.file, at.line, at.column);
     yaml_node_free(root);
     return status;
 }
@@ -173,11 +179,11 @@ static char *nearest_preset(const char *folder, const char *wanted)
 static qc_status unknown_preset(qc_job *job, const yaml_node *value, const char *folder)
 {
     char *nearest = nearest_preset(folder, value->text);
-    qc_status status = nearest ? fail_at(job, value->at, QC_E_INVALID, "no preset '%.64s'; did you mean '%s'?",
-                                         value->text, nearest)
-                               : fail_at(job, value->at, QC_E_INVALID,
-                                         "no preset '%.64s' in %s (a file of your own ends in .yaml)", value->text,
-                                         folder);
+    qc_status status = nearest
+                           ? fail_at(job, value->at, QC_E_INVALID, "no preset '%.64s'; did you mean '%s'?", value->text,
+                                     nearest)
+                           : fail_at(job, value->at, QC_E_INVALID,
+                                     "no preset '%.64s' in %s (a file of your own ends in .yaml)", value->text, folder);
     free(nearest);
     return status;
 }
@@ -188,20 +194,29 @@ static int is_file_name(const char *text)
     return n > 5 && !strcmp(text + n - 5, ".yaml");
 }
 
-static qc_status read_preset(qc_job *job, rule_list *list, const yaml_node *value, unsigned depth)
+/* A name beside the file that says it. */
+static qc_status read_beside(qc_job *job, rule_list *list, const yaml_node *value, unsigned depth)
 {
     if (value->kind != YAML_TEXT || !*value->text)
-        return fail_at(job, value->at, QC_E_INVALID, "the name of a preset is wanted here");
-    if (is_file_name(value->text))
-        return read_file(job, list, strdup(value->text), depth);
+        return fail_at(job, value->at, QC_E_INVALID, "the name of a file is wanted here");
+    const char *file = value->at.file ? value->at.file : "", *slash = strrchr(file, '/');
+    if (!slash || *value->text == '/')
+        return read_file(job, list, strdup(value->text), value->at, depth);
+    char *folder = strndup(file, (size_t)(slash - file));
+    char *path = folder ? path_join(folder, value->text) : NULL;
+    free(folder);
+    return read_file(job, list, path, value->at, depth);
+}
+
+/* A name of share/qcore/presets. */
+static qc_status read_shared(qc_job *job, rule_list *list, const yaml_node *value, unsigned depth)
+{
     char *folder = paths_share("presets"), name[80];
     int fits = snprintf(name, sizeof name, "%s.yaml", value->text) < (int)sizeof name && !strchr(value->text, '/');
     char *path = folder ? path_join(folder, name) : NULL;
-    FILE *there = fits && path ? fopen(path, "rb") : NULL;
     qc_status status;
-    if (there) {
-        fclose(there);
-        status = read_file(job, list, path, depth);
+    if (path && fits && access(path, F_OK) == 0) {
+        status = read_file(job, list, path, value->at, depth);
     } else {
         status = path ? unknown_preset(job, value, folder) : no_memory(job);
         free(path);
@@ -210,18 +225,14 @@ static qc_status read_preset(qc_job *job, rule_list *list, const yaml_node *valu
     return status;
 }
 
-/* A name beside the file that includes it. */
-static qc_status read_include(qc_job *job, rule_list *list, const yaml_node *value, unsigned depth)
+/* A recipe's files start at the current folder, a preset's beside it. */
+static qc_status read_preset(qc_job *job, rule_list *list, const yaml_node *value, int own, unsigned depth)
 {
     if (value->kind != YAML_TEXT || !*value->text)
-        return fail_at(job, value->at, QC_E_INVALID, "the name of a file is wanted here");
-    const char *file = value->at.file ? value->at.file : "", *slash = strrchr(file, '/');
-    if (!slash || *value->text == '/')
-        return read_file(job, list, strdup(value->text), depth);
-    char *folder = strndup(file, (size_t)(slash - file));
-    qc_status status = folder ? read_file(job, list, path_join(folder, value->text), depth) : no_memory(job);
-    free(folder);
-    return status;
+        return fail_at(job, value->at, QC_E_INVALID, "the name of a preset is wanted here");
+    if (!is_file_name(value->text))
+        return read_shared(job, list, value, depth);
+    return own ? read_file(job, list, strdup(value->text), value->at, depth) : read_beside(job, list, value, depth);
 }
 
 /* `include` comes before a layer's own keys, `include_last` after them. */
@@ -231,29 +242,28 @@ static qc_status read_includes(qc_job *job, rule_list *list, const yaml_node *ma
     size_t n = !include ? 0 : include->kind == YAML_LIST ? include->n : 1;
     qc_status status = QC_OK;
     for (size_t i = 0; status == QC_OK && i < n; i++)
-        status = read_include(job, list, include->kind == YAML_LIST ? include->items[i] : include, depth);
+        status = read_beside(job, list, include->kind == YAML_LIST ? include->items[i] : include, depth);
     return status;
 }
 
 static qc_status read_layer(qc_job *job, rule_list *list, const yaml_node *map, int own, unsigned depth)
 {
-    static const field fields[] = {
-        {"preset", read_elsewhere, 0},
-        {"include", read_elsewhere, 0},
-        {"include_last", read_elsewhere, 0},
-        {"summary", read_elsewhere, 0},
-        {"encoding", read_base, 0},
-        {"methods", read_uses, offsetof(rule_list, methods)},
-        {"methods_with_importance", read_uses, offsetof(rule_list, methods_with_importance)},
-        {"require", read_require, 0},
-        {"fallback", read_merged, offsetof(rule_list, fallback)},
-        {"metadata", read_merged, offsetof(rule_list, metadata)},
-        {"rules", read_rules, 0},
-        {NULL, NULL, 0}};
+    static const field fields[] = {{"preset", read_elsewhere, 0},
+                                   {"include", read_elsewhere, 0},
+                                   {"include_last", read_elsewhere, 0},
+                                   {"summary", read_elsewhere, 0},
+                                   {"encoding", read_base, 0},
+                                   {"methods", read_uses, offsetof(rule_list, methods)},
+                                   {"methods_with_importance", read_uses, offsetof(rule_list, methods_with_importance)},
+                                   {"require", read_require, 0},
+                                   {"fallback", read_merged, offsetof(rule_list, fallback)},
+                                   {"metadata", read_merged, offsetof(rule_list, metadata)},
+                                   {"rules", read_rules, 0},
+                                   {NULL, NULL, 0}};
     if (depth == MAX_LAYERS)
         return fail_at(job, map->at, QC_E_INVALID, "presets include each other more than %d deep", MAX_LAYERS);
     const yaml_node *preset = yaml_get(map, "preset");
-    qc_status status = preset ? read_preset(job, list, preset, depth) : QC_OK;
+    qc_status status = preset ? read_preset(job, list, preset, own, depth) : QC_OK;
     if (status == QC_OK)
         status = read_includes(job, list, map, "include", depth);
     if (status == QC_OK && own && yaml_get(map, "methods"))
@@ -272,12 +282,27 @@ qc_status rules_read(qc_job *job, rule_list *list, const yaml_node *map, int own
         return fail_at(job, map->at, QC_E_INVALID, "quantize wants keys and values");
     qc_status status = QC_OK;
     if (own && !yaml_get(map, "preset"))
-        status = read_file(job, list, paths_share("presets/common/plain.yaml"), 0);
+        status = read_file(job, list, paths_share("presets/common/plain.yaml"), map->at, 0);
     if (status == QC_OK)
         status = read_layer(job, list, map, own, 0);
     if (status == QC_OK && own && !list->encoding)
         status = fail_at(job, map->at, QC_E_INVALID, "quantize names neither a preset nor an encoding");
     return status;
+}
+
+qc_status rules_check_roles(qc_job *job, const rule_list *list, const role_table *roles)
+{
+    for (size_t i = 0; i < list->n_rules; i++)
+        for (size_t k = 0; k < list->rules[i].roles.n; k++) {
+            const char *role = list->rules[i].roles.items[k], *nearest = role_nearest(roles, role);
+            if (role_known(roles, role))
+                continue;
+            return nearest ? fail_at(job, list->rules[i].at, QC_E_INVALID, "no role '%.64s'; did you mean '%s'?", role,
+                                     nearest)
+                           : fail_at(job, list->rules[i].at, QC_E_INVALID,
+                                     "no role '%.64s' (roles.yaml lists them; a tensor's name is `name`)", role);
+        }
+    return QC_OK;
 }
 
 qc_status rules_new(qc_job *job, rule_list **out)

@@ -7,6 +7,7 @@
 
 #include "core/fields.h"
 #include "core/model.h"
+#include "core/roles.h"
 #include "core/selector.h"
 
 typedef struct selector_list {
@@ -14,20 +15,23 @@ typedef struct selector_list {
     size_t n;
 } selector_list;
 
+#define RULE_ANY UINT64_MAX
+
 /* Conditions on the whole model, and on what earlier rules chose. All that are given must hold. */
 typedef struct rule_when {
-    int importance, tied;                        /* -1: either */
-    uint64_t experts, blocks, min_experts, min_gqa, dims; /* 0: any; gqa: query heads per key head, of block 0 */
+    int importance, tied; /* -1: either */
+    uint64_t experts, blocks, dims; /* RULE_ANY: any */
+    uint64_t min_experts, min_gqa; /* gqa: query heads per key head, of block 0 */
     text_list architecture, encoding;
 } rule_when;
 
 typedef struct rule {
     text_list roles, names; /* words; globs; none: all */
-    selector_list layers;   /* by block number, of block_count */
-    selector_list nth;      /* by place among the tensors of these roles, in the order of the file */
+    selector_list layers; /* by block number, of block_count */
+    selector_list nth; /* by place among the tensors of these roles, in the order of the file */
     rule_when when;
     char *encoding; /* an id, or "base", or "keep": as it is stored */
-    int own;        /* the recipe's, not a preset's: warn where it hits nothing */
+    int own; /* the recipe's, not a preset's: warn where it hits nothing */
     place at;
 } rule;
 
@@ -50,6 +54,9 @@ void rules_free(rule_list *list);
 /* Reads one map: first what it builds on (`preset`, `include`; where there is neither and `plain` is set, the common
  * defaults), then its own keys. own: it is the recipe's. */
 qc_status rules_read(qc_job *job, rule_list *list, const yaml_node *map, int own);
+
+/* Every role that a rule names must be in the table. */
+qc_status rules_check_roles(qc_job *job, const rule_list *list, const role_table *roles);
 
 /* What was chosen for one tensor. */
 typedef struct choice {

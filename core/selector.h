@@ -7,8 +7,10 @@
 typedef struct selector {
     enum {
         SELECT_RANGE, /* a .. b */
-        SELECT_FIRST, SELECT_LAST, /* a of them */
-        SELECT_FIRST_PART, SELECT_LAST_PART, /* one a-th, rounded down as llama-quantize does: i < n/a, i >= (a-1)n/a */
+        SELECT_FIRST,
+        SELECT_LAST, /* a of them */
+        SELECT_FIRST_PART,
+        SELECT_LAST_PART, /* one a-th, rounded down as llama-quantize does: i < n/a, i >= (a-1)n/a */
         SELECT_MIDDLE, /* neither in the first nor in the last a-th */
         SELECT_EVERY_THIRD /* past the first eighth, each third one */
     } kind;

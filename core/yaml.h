@@ -32,8 +32,7 @@ yaml_node *yaml_new(qc_job *job, yaml_kind kind, place at); /* NULL: out of memo
 qc_status yaml_append(qc_job *job, yaml_node *list, yaml_node *value);
 
 /* Fails with "FILE:LINE:COLUMN: message". */
-qc_status fail_at(qc_job *job, place at, qc_status code, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+qc_status fail_at(qc_job *job, place at, qc_status code, const char *format, ...) __attribute__((format(printf, 4, 5)));
 /* "FILE:LINE:COLUMN" or "FILE" or "". */
 const char *place_text(place at, char *buffer, size_t n);
 
