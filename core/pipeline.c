@@ -86,7 +86,7 @@ static qc_status cut_item(pipeline *p, qc_job *job, size_t i, work *w)
     if (w->view && !item->carried && (!item->from.desc || !item->to.desc))
         return qc_fail(job, QC_E_UNSUPPORTED, "%s: no plugin decodes %s", t->name, t->encoding);
     if (is_rounded(w) && !p->method)
-        return qc_fail(job, QC_E_INVALID, "%s: none of the recipe's methods rounds weights; rtn does", t->name);
+        return qc_fail(job, QC_E_INVALID, "%s: none of the recipe's methods rounds weights", t->name);
     if (w->view && t->n_runs && w->from.row_bytes != p->plan->model->sources[t->runs[0].source]->row_bytes &&
         !p->plan->model->format->load)
         return qc_fail(job, QC_E_CORRUPT, "%s: its rows are not as long as %s makes them", t->name, t->encoding);
