@@ -18,15 +18,17 @@ import gguf_digest
 import make_random_models
 import qcore
 
-# The default of a reader, so writing it is a matter of taste.
+# What llama.cpp assumes anyway, or never reads: writing it is a matter of taste.
 OPTIONAL = (
     "attention.key_length",
     "attention.value_length",
+    "rope.dimension_count",
+    "vocab_size",
+    "add_bos_token",
+    "add_eos_token",
     "add_sep_token",
     "add_space_prefix",
-    "add_eos_token",
-    "tokenizer.ggml.pre",
-    "add_bos_token",
+    "tokenizer.ggml.bos_token_id",
 )
 
 

@@ -5,7 +5,7 @@ import hashlib
 import numpy
 from gguf import GGUFReader
 
-CONTROL = 3
+UNKNOWN, CONTROL = 2, 3
 
 
 def digest(data):
@@ -22,18 +22,24 @@ def value_of(field):
     return [types, content]
 
 
+def types_of(reader):
+    """The types of the tokens; "unknown" counts as a control token, since writers differ and text holds neither."""
+    types = numpy.array(reader.fields["tokenizer.ggml.token_type"].contents())
+    return numpy.where(types == UNKNOWN, CONTROL, types)
+
+
 def scores_of(reader):
     """Scores of the tokens that text can hold: those of control tokens mean nothing, and writers differ."""
-    scores = numpy.array(reader.fields["tokenizer.ggml.scores"].contents())
-    return digest(scores[numpy.array(reader.fields["tokenizer.ggml.token_type"].contents()) != CONTROL].tobytes())
+    return numpy.array(reader.fields["tokenizer.ggml.scores"].contents())[types_of(reader) != CONTROL]
 
 
 def describe(path):
     """{"keys": {name: value_of}, "tensors": {name: [type, shape, digest]}, "rope_freqs": [...] or None}"""
     reader = GGUFReader(path)
     keys = {name: value_of(field) for name, field in reader.fields.items() if not name.startswith("GGUF.")}
-    if "tokenizer.ggml.scores" in keys:
-        keys["tokenizer.ggml.scores"][-1] = scores_of(reader)
+    for name, values_of in (("tokenizer.ggml.scores", scores_of), ("tokenizer.ggml.token_type", types_of)):
+        if name in keys:
+            keys[name][-1] = digest(values_of(reader).tobytes())
     tensors, factors = {}, None
     for tensor in reader.tensors:
         data = numpy.ascontiguousarray(tensor.data).tobytes()
