@@ -88,6 +88,13 @@ static uint64_t count_of_roles(const model *m, const rule *r)
     return n;
 }
 
+/* Place i among the tensors of a rule's roles, of n. */
+static int is_counted(const rule *r, const model_tensor *t, const facts *f, uint64_t i, uint64_t n)
+{
+    uint64_t depth = f->experts > 1 && t->layer >= 0 ? (uint64_t)t->layer : i;
+    return is_selected(&r->nth, i, n) && is_selected(&r->depth, depth, f->blocks);
+}
+
 static const char *encoding_of(const rule_list *list, const rule *r)
 {
     return !strcmp(r->encoding, "keep") ? NULL : !strcmp(r->encoding, "base") ? list->encoding : r->encoding;
@@ -102,8 +109,8 @@ static void apply(qc_job *job, const rule_list *list, const rule *r, const model
         const model_tensor *t = &m->tensors[i];
         if (t->keep || !is_one_of(&r->roles, t->role))
             continue;
-        int chosen = is_selected(&r->nth, nth++, n);
-        if (!chosen || !tensor_fits(r, t, choices[i].encoding, f->blocks))
+        int counted = is_counted(r, t, f, nth++, n);
+        if (!counted || !tensor_fits(r, t, choices[i].encoding, f->blocks))
             continue;
         choices[i].encoding = encoding_of(list, r);
         choices[i].why = r->at;

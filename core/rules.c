@@ -52,6 +52,7 @@ static qc_status read_rule(qc_job *job, const yaml_node *value, rule *r)
                                    {"name", read_texts, offsetof(rule, names)},
                                    {"layers", read_selectors, offsetof(rule, layers)},
                                    {"nth", read_selectors, offsetof(rule, nth)},
+                                   {"depth", read_selectors, offsetof(rule, depth)},
                                    {"when", read_when, offsetof(rule, when)},
                                    {"encoding", read_text, offsetof(rule, encoding)},
                                    {NULL, NULL, 0}};
@@ -327,6 +328,7 @@ void rules_free(rule_list *list)
         text_list_free(&r->when.encoding);
         free(r->layers.items);
         free(r->nth.items);
+        free(r->depth.items);
         free(r->encoding);
     }
     for (size_t i = 0; i < list->n_files; i++)

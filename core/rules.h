@@ -29,6 +29,9 @@ typedef struct rule {
     text_list roles, names; /* words; globs; none: all */
     selector_list layers; /* by block number, of block_count */
     selector_list nth; /* by place among the tensors of these roles, in the order of the file */
+    /* As llama-quantize counts: layers, except that without experts the place among these roles stands for the block
+     * number, still out of block_count; they differ where some blocks have no such tensor. */
+    selector_list depth;
     rule_when when;
     char *encoding; /* an id, or "base", or "keep": as it is stored */
     int own; /* the recipe's, not a preset's: warn where it hits nothing */
