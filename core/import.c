@@ -1,6 +1,5 @@
 #include "core/import.h"
 #include "core/array.h"
-#include "core/job.h"
 #include "core/names.h"
 #include "qcore/json.h"
 
@@ -14,6 +13,12 @@ typedef struct match {
     char *canonical;
 } match;
 
+/* What the configuration says of every tensor whose rule has this canonical name. */
+typedef struct shape {
+    char canonical[NAME_BYTES];
+    uint64_t cols, rows; /* rows 0: a vector */
+} shape;
+
 typedef struct importer {
     qc_job *job;
     registry *registry;
@@ -23,6 +28,8 @@ typedef struct importer {
     const qc_architecture_desc *desc;
     match *matches;
     size_t n_matches, capacity;
+    shape *shapes;
+    size_t n_shapes, shapes_capacity;
 } importer;
 
 const plugin_entry *architecture_by(const registry *r, const char *key, const char *value)
@@ -90,19 +97,19 @@ static qc_status open_family(importer *im)
     return im->model->architecture_id ? QC_OK : qc_fail(im->job, QC_E_NOMEM, "out of memory");
 }
 
-/* ---- its metadata and generated tensors ---- */
+/* ---- its metadata, generated tensors and shapes ---- */
 
-typedef struct vector_sink {
+typedef struct import_sink {
     qc_import base;
-    model *model;
-} vector_sink;
+    importer *im;
+} import_sink;
 
 static qc_status take_vector(const qc_import *out, qc_job *job, const char *canonical, const float *values, size_t n)
 {
-    const vector_sink *sink = (const vector_sink *)(const void *)out;
+    const import_sink *sink = (const import_sink *)(const void *)out;
     if (n == 0 || n > SIZE_MAX / sizeof *values)
         return qc_fail(job, QC_E_INTERNAL, "generated tensor '%.100s' has %zu elements", canonical, n);
-    model_tensor *t = model_add_tensor(sink->model, job, canonical, 0);
+    model_tensor *t = model_add_tensor(sink->im->model, job, canonical, 0);
     if (!t)
         return QC_E_NOMEM;
     t->n_dims = 1;
@@ -115,9 +122,22 @@ static qc_status take_vector(const qc_import *out, qc_job *job, const char *cano
     return QC_OK;
 }
 
-static qc_status import_configuration(const importer *im)
+static qc_status take_shape(const qc_import *out, qc_job *job, const char *canonical, uint64_t cols, uint64_t rows)
 {
-    const vector_sink sink = {{.size = sizeof sink.base, .scan = &im->out->scan, .vector = take_vector}, im->model};
+    importer *im = ((const import_sink *)(const void *)out)->im;
+    if (!array_reserve(&im->shapes, &im->shapes_capacity, im->n_shapes, sizeof *im->shapes))
+        return qc_fail(job, QC_E_NOMEM, "out of memory for the list of shapes");
+    shape *s = &im->shapes[im->n_shapes++];
+    snprintf(s->canonical, sizeof s->canonical, "%s", canonical);
+    s->cols = cols;
+    s->rows = rows;
+    return QC_OK;
+}
+
+static qc_status import_configuration(importer *im)
+{
+    const import_sink sink = {
+        {.size = sizeof sink.base, .scan = &im->out->scan, .vector = take_vector, .shape = take_shape}, im};
     return im->desc->import(im->job, im->model->source, &sink.base);
 }
 
@@ -243,6 +263,35 @@ static void set_shape(model_tensor *t, const qc_tensor *s, const qc_name_rule *r
     }
 }
 
+/* "[2, 3]" as Hugging Face writes it, rows first. */
+static void print_shape(char *text, size_t size, uint32_t n_dims, const uint64_t *dims)
+{
+    size_t used = (size_t)snprintf(text, size, "[");
+    for (uint32_t i = n_dims; i-- > 0 && used < size;)
+        used += (size_t)snprintf(text + used, size - used, "%llu%s", (unsigned long long)dims[i], i ? ", " : "]");
+}
+
+/* Against what the configuration says, if it says anything. */
+static qc_status check_shape(const importer *im, const qc_name_rule *rule, const qc_tensor *s)
+{
+    char found[100], wanted[60];
+    const int turned = (rule->flags & QC_NAME_TRANSPOSE) != 0;
+    for (size_t i = 0; i < im->n_shapes; i++) {
+        const shape *w = &im->shapes[i];
+        const uint64_t dims[2] = {turned ? w->rows : w->cols, turned ? w->cols : w->rows};
+        const uint32_t n_dims = w->rows ? 2 : 1;
+        if (strcmp(w->canonical, rule->canonical) != 0)
+            continue;
+        if (s->n_dims == n_dims && memcmp(s->dims, dims, n_dims * sizeof *dims) == 0)
+            return QC_OK;
+        print_shape(found, sizeof found, s->n_dims, s->dims);
+        print_shape(wanted, sizeof wanted, n_dims, dims);
+        return qc_fail(im->job, QC_E_INVALID, "tensor '%.200s' has the shape %s; config.json asks for %s", s->name,
+                       found, wanted);
+    }
+    return QC_OK;
+}
+
 /* Rows of a bias are its elements. */
 static qc_status set_heads(const importer *im, model_tensor *t, uint64_t block)
 {
@@ -263,6 +312,9 @@ static qc_status add_group(const importer *im, const match *first, size_t n)
     qc_status status = check_group(im, first, n);
     if (status != QC_OK)
         return status;
+    if (!(first->rule->flags & QC_NAME_KEEP_F32) && s->n_dims < 2)
+        return qc_fail(im->job, QC_E_INVALID, "tensor '%.200s' must be a matrix, it has %u dimension%s", s->name,
+                       s->n_dims, s->n_dims == 1 ? "" : "s");
     if (first->rule->flags & QC_NAME_TRANSPOSE && (s->n_dims != 2 || n > 1))
         return qc_fail(im->job, QC_E_INVALID, "tensor '%.200s' must have two dimensions", s->name);
     model_tensor *t = model_add_tensor(m, im->job, first->canonical, n);
@@ -292,108 +344,6 @@ static qc_status import_names(importer *im)
     return status;
 }
 
-/* ---- tokenizer ---- */
-
-static long rank_of(const plugin_entry *e)
-{
-    const char *rank = entry_value(e, "rank");
-    return rank ? strtol(rank, NULL, 10) : 100;
-}
-
-/* The usable tokenizer plugin with the lowest rank above (rank, place in the registry) of `after`; NULL: no more. */
-static const plugin_entry *next_tokenizer(const registry *r, const plugin_entry *after)
-{
-    const plugin_entry *best = NULL;
-    int passed = after == NULL;
-    for (size_t i = 0; i < registry_count(r); i++) {
-        const plugin_entry *e = registry_at(r, i);
-        if (e->state != PLUGIN_USABLE || strcmp(e->kind, "tokenizer") != 0)
-            continue;
-        if (e == after) {
-            passed = 1;
-            continue;
-        }
-        int later = !after || rank_of(e) > rank_of(after) || (rank_of(e) == rank_of(after) && passed);
-        if (later && (!best || rank_of(e) < rank_of(best)))
-            best = e;
-    }
-    return best;
-}
-
-static qc_status has_its_file(const importer *im, const plugin_entry *e, int *found)
-{
-    char name[NAME_BYTES];
-    const char *list = entry_value(e, "files");
-    const qc_source *src = im->model->source;
-    qc_status status = QC_OK;
-    *found = 0;
-    while (status == QC_OK && !*found && (list = list_next(list, name))) {
-        uint32_t file = UINT32_MAX;
-        status = src->open(src, im->job, name, 1, &file);
-        *found = file != UINT32_MAX;
-    }
-    return status;
-}
-
-static qc_status run_tokenizer(const importer *im, const plugin_entry *e, uint32_t vocab_size)
-{
-    const plugin_use *use = &im->recipe->model.tokenizer;
-    int named = use->id && !strcmp(use->id, e->id);
-    const void *desc;
-    qc_settings *settings = NULL;
-    qc_status status = registry_open(im->registry, im->job, "tokenizer", e->id, &desc);
-    if (status == QC_OK)
-        status = settings_new(im->job, e, (const char *const *)use->names, (const char *const *)use->values,
-                              named ? use->n_settings : 0, &settings);
-    if (status == QC_OK)
-        status =
-            ((const qc_tokenizer_desc *)desc)->import(im->job, im->model->source, settings, vocab_size, &im->out->scan);
-    settings_free(settings);
-    return status;
-}
-
-static qc_status named_tokenizer(const importer *im, const char *id, uint32_t vocab_size)
-{
-    const void *desc;
-    const plugin_entry *e = registry_entry(im->registry, "tokenizer", id);
-    return e ? run_tokenizer(im, e, vocab_size) : registry_open(im->registry, im->job, "tokenizer", id, &desc);
-}
-
-/* The plugins whose file is there, by rank, until one does not say that this is not its kind. */
-static qc_status find_tokenizer(const importer *im, uint32_t vocab_size)
-{
-    char why[400] = "it has no file that one of them reads";
-    size_t n_metas = im->out->n_metas;
-    for (const plugin_entry *e = NULL; (e = next_tokenizer(im->registry, e));) {
-        int found;
-        qc_status status = has_its_file(im, e, &found);
-        if (status == QC_OK && !found)
-            continue;
-        if (status == QC_OK)
-            status = run_tokenizer(im, e, vocab_size);
-        if (status != QC_E_UNSUPPORTED)
-            return status;
-        snprintf(why, sizeof why, "%s: %.300s", e->id, job_message(im->job));
-        job_clear(im->job);
-        contents_cut_metas(im->out, n_metas);
-    }
-    return qc_fail(im->job, QC_E_UNSUPPORTED, "%s: no tokenizer plugin fits this folder: %s", im->model->path, why);
-}
-
-static qc_status import_tokenizer(const importer *im)
-{
-    const char *id = im->recipe->model.tokenizer.id;
-    uint64_t vocab_size = 0;
-    for (size_t i = 0; i < im->model->n_tensors; i++)
-        if (!strcmp(im->model->tensors[i].name, "token_embd.weight"))
-            vocab_size = im->model->tensors[i].dims[1];
-    if (vocab_size > INT32_MAX)
-        return qc_fail(im->job, QC_E_LIMIT, "token_embd.weight: %llu tokens are too many",
-                       (unsigned long long)vocab_size);
-    return id && strcmp(id, "auto") != 0 ? named_tokenizer(im, id, (uint32_t)vocab_size)
-                                         : find_tokenizer(im, (uint32_t)vocab_size);
-}
-
 qc_status import_model(qc_job *job, registry *r, const recipe *rec, model *m, contents *out)
 {
     importer im = {.job = job, .registry = r, .recipe = rec, .model = m, .out = out};
@@ -403,11 +353,12 @@ qc_status import_model(qc_job *job, registry *r, const recipe *rec, model *m, co
     if (status == QC_OK)
         status = import_names(&im);
     if (status == QC_OK)
-        status = import_tokenizer(&im);
+        status = import_tokenizer(job, r, rec, m, out);
     if (status == QC_OK)
         status = contents_check(out, job);
     for (size_t i = 0; i < im.n_matches; i++)
         free(im.matches[i].canonical);
     free(im.matches);
+    free(im.shapes);
     return status;
 }

@@ -3,6 +3,7 @@
 #include "core/contents.h"
 #include "core/detect.h"
 #include "core/import.h"
+#include "core/job.h"
 #include "core/names.h"
 #include "core/roles.h"
 #include "core/source.h"
@@ -99,8 +100,8 @@ static qc_status read_headers(qc_job *job, registry *r, const recipe *rec, model
     contents_init(&found, m->source);
     contents_init(&imported, NULL);
     qc_status status = m->format->scan(job, m->source, &found.scan, &m->index);
-    if (status == QC_OK)
-        status = contents_check(&found, job);
+    if (status == QC_OK && (status = contents_check(&found, job)) != QC_OK)
+        job_add_context(job, "%s", m->source->name(m->source, 0));
     m->sources = found.tensors;
     m->n_sources = found.n_tensors;
     int canonical = (m->format->base.flags & QC_FORMAT_CANONICAL) != 0;
