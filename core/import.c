@@ -310,6 +310,8 @@ static qc_status add_group(const importer *im, const match *first, size_t n)
     model *m = im->model;
     const qc_tensor *s = m->sources[first->source];
     qc_status status = check_group(im, first, n);
+    if (status == QC_OK)
+        status = check_shape(im, first->rule, s);
     if (status != QC_OK)
         return status;
     if (!(first->rule->flags & QC_NAME_KEEP_F32) && s->n_dims < 2)

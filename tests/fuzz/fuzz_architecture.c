@@ -37,6 +37,15 @@ static void check_metadata(const memory_model *m, const char *family)
     }
 }
 
+static qc_status check_shape(const qc_import *out, qc_job *job, const char *canonical, uint64_t cols, uint64_t rows)
+{
+    (void)out;
+    (void)job;
+    (void)rows;
+    expect(canonical[0] && cols > 0, "a shape has a name and columns");
+    return QC_OK;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const qc_plugin *plugin = test_plugin_open("llama");
@@ -49,7 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memory_folder_begin(&f);
         memory_model_begin(&m);
         memory_folder_add(&f, "config.json", data, size);
-        const qc_import out = {sizeof out, &m.scan, check_vector};
+        const qc_import out = {sizeof out, &m.scan, check_vector, check_shape};
         qc_status status = family->import(job, &f.source, &out);
         expect((status == QC_OK) == (th.status == QC_OK), "a failure has a message, a success none");
         if (status == QC_OK)

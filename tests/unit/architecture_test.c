@@ -38,6 +38,7 @@ typedef struct run {
     qc_status status;
     size_t n_factors;
     float factors[64];
+    char shapes[2000]; /* "NAME cols rows\n" of each */
 } run;
 
 static run *current;
@@ -53,6 +54,15 @@ static qc_status keep_vector(const qc_import *out, qc_job *job, const char *cano
     return QC_OK;
 }
 
+static qc_status keep_shape(const qc_import *out, qc_job *job, const char *canonical, uint64_t cols, uint64_t rows)
+{
+    (void)out;
+    (void)job;
+    size_t used = strlen(current->shapes);
+    snprintf(current->shapes + used, sizeof current->shapes - used, "%s %d %d\n", canonical, (int)cols, (int)rows);
+    return QC_OK;
+}
+
 static void run_begin(run *r, const char *family, const char *config)
 {
     memset(r, 0, sizeof *r);
@@ -61,7 +71,7 @@ static void run_begin(run *r, const char *family, const char *config)
     memory_folder_begin(&r->folder);
     memory_folder_add(&r->folder, "config.json", config, strlen(config));
     memory_model_begin(&r->model);
-    r->import = (qc_import){sizeof r->import, &r->model.scan, keep_vector};
+    r->import = (qc_import){sizeof r->import, &r->model.scan, keep_vector, keep_shape};
     r->status = find_family(family)->import(r->job, &r->folder.source, &r->import);
 }
 
@@ -115,6 +125,23 @@ static void test_head_size_given(void **state)
     expect_u32(&r.model, "qwen3.rope.dimension_count", 128);
     expect_f32(&r.model, "qwen3.rope.freq_base", 1e6f);
     expect_absent(&r.model, "general.name");
+    run_end(&r);
+}
+
+/* Heads need not fill the embedding: q is 4 heads of 128 beside 256 channels. */
+static void test_shapes(void **state)
+{
+    (void)state;
+    run r;
+    run_begin(&r, "qwen3", BASE ", \"head_dim\": 128}");
+    assert_int_equal(r.status, QC_OK);
+    assert_non_null(strstr(r.shapes, "token_embd.weight 256 900\n"));
+    assert_non_null(strstr(r.shapes, "blk.{}.attn_q.weight 256 512\n"));
+    assert_non_null(strstr(r.shapes, "blk.{}.attn_k.weight 256 256\n"));
+    assert_non_null(strstr(r.shapes, "blk.{}.attn_k.bias 256 0\n"));
+    assert_non_null(strstr(r.shapes, "blk.{}.attn_q_norm.weight 128 0\n"));
+    assert_non_null(strstr(r.shapes, "blk.{}.attn_output.weight 512 256\n"));
+    assert_non_null(strstr(r.shapes, "blk.{}.ffn_down.weight 512 256\n"));
     run_end(&r);
 }
 
@@ -292,7 +319,7 @@ int main(void)
         cmocka_unit_test(test_nested_text_config), cmocka_unit_test(test_old_llama_has_no_key_heads),
         cmocka_unit_test(test_rope_linear),        cmocka_unit_test(test_rope_yarn),
         cmocka_unit_test(test_rope_llama3),        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_refusals),           cmocka_unit_test(test_shapes),
     };
     return cmocka_run_group_tests_name("architecture", tests, open_plugin, NULL);
 }

@@ -5,15 +5,10 @@
  */
 #include "conversion.h"
 #include "rope.h"
+#include "shapes.h"
 
 enum { MAX_COUNT = 0x7fffffff, MAX_BLOCKS = 100000, MAX_HEAD_SIZE = 65536 };
 enum { MAX_CONFIG_BYTES = 16 << 20 };
-
-typedef struct sizes {
-    uint32_t blocks, context, embedding, feed_forward, vocabulary;
-    uint32_t heads, key_heads, head_size, given_head_size; /* given_head_size: 0 where the config names none */
-    double epsilon;
-} sizes;
 
 /* Weights that are packed already, and switches that GGUF has no key for. */
 static void reject_what_differs(conversion *c)
@@ -128,6 +123,7 @@ static void convert(conversion *c)
     warn_of_window(c);
     put_general(c);
     put_sizes(c, &s);
+    put_shapes(c, &s);
     import_rope(c, s.head_size, s.context);
 }
 

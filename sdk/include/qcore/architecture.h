@@ -35,11 +35,15 @@ typedef struct qc_name_rule {
     uint32_t flags, rows; /* QC_NAME_*, QC_ROWS_* */
 } qc_name_rule;
 
-/* A tensor that the family generates from its configuration (rotary factors): f32, 1-D. */
+/* Where what a configuration says goes. */
 typedef struct qc_import {
     uint32_t size;
-    const qc_scan *scan; /* metadata goes here */
+    const qc_scan *scan; /* metadata */
+    /* A tensor that the family generates (rotary factors): f32, 1-D. */
     qc_status (*vector)(const struct qc_import *out, qc_job *job, const char *canonical, const float *values, size_t n);
+    /* The shape that a tensor must have, by its canonical name in the table of names; rows 0: it has one dimension. Of
+     * a stack of experts, that of one. */
+    qc_status (*shape)(const struct qc_import *out, qc_job *job, const char *canonical, uint64_t cols, uint64_t rows);
 } qc_import;
 
 typedef struct qc_architecture_desc {
