@@ -149,7 +149,10 @@ def model_cases():
         header_case("layer number absurd", rename(QUERY, f"model.layers.{1 << 40}.self_attn.q_proj.weight"), names=()),
         header_case("final norm gone", lambda header: header.pop(NORM) and None, EITHER, names=()),
         header_case("query gone", lambda header: header.pop(QUERY) and None, EITHER, names=()),
-        header_case("query flat", lambda header: header[QUERY].update(shape=[4096]), names=(QUERY, "attn_q", FILE)),
+        header_case("query flat", lambda header: header[QUERY].update(shape=[4096]), names=(QUERY,)),
+        header_case("query of another shape", lambda header: header[QUERY].update(shape=[128, 32]), names=(QUERY,)),
+        header_case("query of three dimensions", lambda header: header[QUERY].update(shape=[2, 32, 64]), names=(QUERY,)),
+        header_case("norm a matrix", lambda header: header[NORM].update(shape=[8, 8]), names=(NORM,)),
     ]
 
 
