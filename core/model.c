@@ -125,11 +125,22 @@ static qc_status read_headers(qc_job *job, registry *r, const recipe *rec, model
     return status;
 }
 
+static qc_status detect_model(qc_job *job, registry *r, const recipe *rec, detected *d)
+{
+    qc_status status = detect_format(job, r, rec->model.path, rec->model.format.id, d);
+    const plugin_entry *e = status == QC_OK ? registry_entry(r, "format", d->format_id) : NULL;
+    const char *holds = e ? entry_value(e, "holds") : NULL;
+    if (!holds || !strcmp(holds, "model"))
+        return status;
+    source_free(d->source);
+    return qc_fail(job, QC_E_INVALID, "%s holds %s (format %s), not a model", rec->model.path, holds, e->id);
+}
+
 qc_status model_open(qc_job *job, registry *r, const recipe *rec, const role_table *roles, model **out)
 {
     detected d;
     *out = NULL;
-    qc_status status = detect_format(job, r, rec->model.path, rec->model.format.id, &d);
+    qc_status status = detect_model(job, r, rec, &d);
     if (status != QC_OK)
         return status;
     model *m = calloc(1, sizeof *m);

@@ -208,6 +208,43 @@ class RunTest(unittest.TestCase):
                 wanted = weight.astype("<f2") if weight.ndim > 1 else weight
                 numpy.testing.assert_array_equal(mine[name], wanted, name)
 
+    # ---- which file of a folder ----
+
+    def test_shards_of_a_gguf_are_one_model(self):
+        folder = self.scratch / "split"
+        folder.mkdir()
+        whole = self.convert(self.models / "llama", "F16", "whole.gguf")
+        writer = gguf.GGUFWriter(folder / "model.gguf", "llama", split_max_tensors=8)
+        for tensor in gguf.GGUFReader(whole).tensors:
+            writer.add_tensor(tensor.name, tensor.data)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        self.assertEqual(len(list(folder.iterdir())), 3)
+        self.assertEqual(tensors_of(self.convert(folder, "F16")), tensors_of(whole))
+
+    def test_a_folder_must_hold_one_model(self):
+        folder = self.scratch / "folder"
+        folder.mkdir()
+        self.expect_error(2, "no model in this folder", folder)
+        (folder / "imatrix.dat").write_bytes(b"no matter")
+        self.expect_error(2, "no model in this folder", folder)
+        self.convert(self.models / "llama", "F16", "folder/one.gguf")
+        self.convert(folder, "F16", "again.gguf")
+        self.convert(self.models / "llama", "F16", "folder/other.gguf")
+        self.expect_error(2, "holds several models .*name the file", folder)
+        (folder / "other.gguf").rename(folder / "model.safetensors")
+        self.expect_error(2, "holds both", folder)
+
+    def test_the_first_bytes_tell_what_a_name_does_not(self):
+        f16 = self.convert(self.models / "llama", "F16", "f16.gguf")
+        blob = self.scratch / "sha256-0123"
+        f16.rename(blob)
+        self.assertEqual(tensors_of(self.convert(blob, "F16")), tensors_of(blob))
+        blob.write_bytes(b"nothing that anyone knows")
+        self.expect_error(3, "no format plugin recognizes this file", blob, name="none.gguf")
+
     # ---- places ----
 
     def test_what_exists_stays(self):
