@@ -14,6 +14,7 @@ typedef struct planner {
     const rule_list *rules;
     const model *model;
     plan *plan;
+    const qc_format_desc *format; /* of the output */
     int canonical; /* the output keeps canonical names: small tensors of a family's own files become f32 */
 } planner;
 
@@ -61,7 +62,8 @@ static qc_status choose_format(planner *p)
         return status;
     }
     p->plan->format = id;
-    p->canonical = (((const qc_format_desc *)desc)->base.flags & QC_FORMAT_CANONICAL) != 0;
+    p->format = desc;
+    p->canonical = (p->format->base.flags & QC_FORMAT_CANONICAL) != 0;
     return QC_OK;
 }
 
@@ -158,6 +160,24 @@ static qc_status size_item(planner *p, plan_item *item)
     return QC_OK;
 }
 
+/* The output's format speaks before any work; a family's own files may hold the tensor under another name or in parts,
+ * which layout then checks. */
+static qc_status ask_format(planner *p, const plan_item *item)
+{
+    const model_tensor *t = item->tensor;
+    qc_tensor asked = {.size = sizeof asked,
+                       .name = t->name,
+                       .encoding = item->encoding,
+                       .n_dims = t->n_dims,
+                       .bytes = item->bytes,
+                       .row_bytes = t->n_rows ? item->bytes / t->n_rows : 0};
+    memcpy(asked.dims, t->dims, sizeof asked.dims);
+    const char *why = p->format->refuses ? p->format->refuses(&asked) : NULL;
+    return why ? fail_at(p->job, item->why, QC_E_UNSUPPORTED, "%s: %s cannot hold it as %s: %s", t->name,
+                         p->plan->format, item->encoding, why)
+               : QC_OK;
+}
+
 static qc_status plan_tensor(planner *p, plan_item *item, const model_tensor *t, const choice *c)
 {
     item->tensor = t;
@@ -168,7 +188,9 @@ static qc_status plan_tensor(planner *p, plan_item *item, const model_tensor *t,
     item->carried = status == QC_OK && !strcmp(item->encoding, t->encoding) && !(t->flags & QC_NAME_TRANSPOSE);
     if (status == QC_OK)
         status = make_coders(p, item);
-    return status == QC_OK ? size_item(p, item) : status;
+    if (status == QC_OK)
+        status = size_item(p, item);
+    return status == QC_OK ? ask_format(p, item) : status;
 }
 
 static qc_status plan_tensors(planner *p, int has_importance)
