@@ -157,7 +157,7 @@ static qc_status match_source(importer *im, uint32_t source)
         break;
     }
     if (!found.rule)
-        return qc_fail(im->job, QC_E_UNSUPPORTED, "tensor '%.200s' has no place in a %s model", name,
+        return qc_fail(im->job, QC_E_UNSUPPORTED, "tensor '%.200s' has no place in a model of family %s", name,
                        im->model->architecture_id);
     if (!name_fill(found.rule->canonical, found.numbers, canonical))
         return qc_fail(im->job, QC_E_INTERNAL, "tensor '%.200s': its canonical name is too long", name);

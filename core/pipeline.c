@@ -68,35 +68,41 @@ static uint64_t chunk_bytes(const work *w)
     return w->rows * row + 6 * sizeof(float) * piece * QC_LANES;
 }
 
+static qc_status check_work(const pipeline *p, qc_job *job, const work *w)
+{
+    const plan_item *item = w->item;
+    const model_tensor *t = item->tensor;
+    if (!item->carried && (!item->from.desc || !item->to.desc))
+        return qc_fail(job, QC_E_UNSUPPORTED, "%s: no plugin decodes %s", t->name, t->encoding);
+    if (is_rounded(w) && !p->method)
+        return qc_fail(job, QC_E_INVALID, "%s: none of the recipe's methods rounds weights", t->name);
+    if (t->n_runs && !p->plan->model->format->load && item->stored != w->from.row_bytes * t->n_rows)
+        return qc_fail(job, QC_E_CORRUPT, "%s: its rows are not as long as %s makes them", t->name, t->encoding);
+    return QC_OK;
+}
+
 static qc_status cut_item(pipeline *p, qc_job *job, size_t i, work *w)
 {
     const plan_item *item = &p->plan->items[i];
     const model_tensor *t = item->tensor;
     *w = (work){.item = item, .index = i, .view = output_view(p->output, i), .from = item->from};
-    w->rows = chunk_rows(p, t);
-    w->n_matrices = t->dims[2] * t->dims[3];
-    w->chunks_each = (t->dims[1] + w->rows - 1) / w->rows;
     w->first_chunk = p->n_chunks;
     w->first_matrix = p->n_matrices;
     if (!w->view)
-        w->n_matrices = 0;
+        return QC_OK;
     if (!w->from.desc) /* no plugin decodes it: only the sizes are known */
         w->from = (qc_coder){
             .size = sizeof w->from, .cols = (size_t)t->dims[0], .row_bytes = (size_t)(item->stored / t->n_rows)};
-    if (w->view && !item->carried && (!item->from.desc || !item->to.desc))
-        return qc_fail(job, QC_E_UNSUPPORTED, "%s: no plugin decodes %s", t->name, t->encoding);
-    if (is_rounded(w) && !p->method)
-        return qc_fail(job, QC_E_INVALID, "%s: none of the recipe's methods rounds weights", t->name);
-    if (w->view && t->n_runs && w->from.row_bytes != p->plan->model->sources[t->runs[0].source]->row_bytes &&
-        !p->plan->model->format->load)
-        return qc_fail(job, QC_E_CORRUPT, "%s: its rows are not as long as %s makes them", t->name, t->encoding);
+    w->rows = chunk_rows(p, t);
+    w->n_matrices = t->dims[2] * t->dims[3];
+    w->chunks_each = (t->dims[1] + w->rows - 1) / w->rows;
     p->n_chunks += w->chunks_each * w->n_matrices;
     p->n_matrices += is_rounded(w) ? w->n_matrices : 0;
     if (chunk_bytes(w) > p->worker_bytes) {
         p->worker_bytes = chunk_bytes(w);
         p->widest = t->name;
     }
-    return QC_OK;
+    return check_work(p, job, w);
 }
 
 static qc_status cut(pipeline *p, qc_job *job)

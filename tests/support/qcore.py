@@ -22,8 +22,9 @@ def run(*arguments, timeout=300, **options):
 
 
 def write_recipe(path, model, output, preset="F16", **sections):
-    """A recipe in flow style, which is JSON: YAML reads both."""
-    recipe = {"model": {"path": str(model)}, "quantize": {"preset": preset}, "output": {"path": str(output)}}
+    """A recipe in flow style, which is JSON: YAML reads both. output: a path, or the whole section."""
+    output = output if isinstance(output, dict) else {"path": str(output)}
+    recipe = {"model": {"path": str(model)}, "quantize": {"preset": preset}, "output": output}
     recipe.update(sections)
     pathlib.Path(path).write_text(json.dumps(recipe, indent=2) + "\n")
     return path
