@@ -54,6 +54,12 @@ int selector_parse(const char *text, selector *out)
     return parse_range(text, out);
 }
 
+/* (parts - 1) * n / parts, without overflow. */
+static uint64_t last_part(uint64_t n, uint64_t parts)
+{
+    return n - n / parts - (n % parts != 0);
+}
+
 int selector_hits(const selector *s, uint64_t i, uint64_t n)
 {
     switch (s->kind) {
@@ -62,13 +68,13 @@ int selector_hits(const selector *s, uint64_t i, uint64_t n)
     case SELECT_FIRST:
         return i < s->a;
     case SELECT_LAST:
-        return i + s->a >= n;
+        return i >= n || n - i <= s->a;
     case SELECT_FIRST_PART:
         return i < n / s->a;
     case SELECT_LAST_PART:
-        return i >= (s->a - 1) * n / s->a;
+        return i >= last_part(n, s->a);
     case SELECT_MIDDLE:
-        return i >= n / s->a && i < (s->a - 1) * n / s->a;
+        return i >= n / s->a && i < last_part(n, s->a);
     case SELECT_EVERY_THIRD:
         return i >= n / s->a && (i - n / s->a) % 3 == 2;
     }

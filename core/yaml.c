@@ -168,6 +168,8 @@ static qc_status read_entry(reader *r, const yaml_event_t *key, unsigned depth, 
     if (key->type != YAML_SCALAR_EVENT)
         return fail_at(r->job, at, QC_E_INVALID, "a key must be a plain word");
     const char *name = (const char *)key->data.scalar.value;
+    if (strlen(name) != key->data.scalar.length)
+        return fail_at(r->job, at, QC_E_INVALID, "a zero byte in a key");
     if (yaml_get(map, name))
         return fail_at(r->job, at, QC_E_INVALID, "key '%.64s' occurs twice", name);
     qc_status status = next_event(r, &event);
