@@ -54,10 +54,10 @@ int selector_parse(const char *text, selector *out)
     return parse_range(text, out);
 }
 
-/* (parts - 1) * n / parts, without overflow. */
-static uint64_t last_part(uint64_t n, uint64_t parts)
+/* (n_parts - 1) * n / n_parts, without overflow. */
+static uint64_t last_part(uint64_t n, uint64_t n_parts)
 {
-    return n - n / parts - (n % parts != 0);
+    return n - n / n_parts - (n % n_parts != 0);
 }
 
 int selector_hits(const selector *s, uint64_t i, uint64_t n)
