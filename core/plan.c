@@ -282,6 +282,24 @@ static void warn_of_carried(const planner *p)
                 p->plan->n_items);
 }
 
+/* Blocks of fewer than 8 bits a weight have lost what another encoding cannot bring back. */
+static int is_coarse(const qc_coder *e)
+{
+    return e->desc && e->block_cols > 1 && e->row_bytes < e->cols;
+}
+
+static void warn_of_coarse(const planner *p)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < p->plan->n_items; i++)
+        n += !p->plan->items[i].carried && is_coarse(&p->plan->items[i].from);
+    if (n)
+        log_say(p->job->host, QC_LOG_WARNING,
+                "%zu of %zu tensors come from fewer than 8 bits a weight, and what those have lost adds to the error; "
+                "better start from the model in 8 bits or more",
+                n, p->plan->n_items);
+}
+
 qc_status plan_make(qc_job *job, registry *r, const recipe *rec, const model *m, const struct statistics *statistics,
                     plan **out)
 {
@@ -305,6 +323,7 @@ qc_status plan_make(qc_job *job, registry *r, const recipe *rec, const model *m,
     }
     add_up(made);
     warn_of_carried(&p);
+    warn_of_coarse(&p);
     return QC_OK;
 }
 

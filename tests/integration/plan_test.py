@@ -104,6 +104,13 @@ class PlanTest(unittest.TestCase):
         tensors, _ = self.plan(preset="F16")
         self.assertTrue(all(tensor["carried"] for tensor in tensors.values()))
 
+    def test_quantizing_again_is_mentioned(self):
+        for preset, wanted in ("Q8_0", ""), ("Q4_0", "qcore: warning: 4 of 7 tensors come from fewer than 8 bits"):
+            self.assertEqual(self.run_recipe("-q", output=f"{preset}.gguf", preset=preset).returncode, 0)
+            process = self.run_recipe("--dry-run", model=f"{preset}.gguf", preset="Q5_0")
+            self.assertEqual(process.returncode, 0, process.stderr)
+            self.assertEqual(process.stderr[: len(wanted) or None], wanted)
+
     def test_rules_are_named(self):
         tensors, _ = self.plan(preset="Q4_K_M", rules=[{"role": "attn_q", "encoding": "q8_0"}])
         self.assertRegex(tensors["blk.0.attn_q.weight"]["rule"], r"^recipe\.yaml:1:\d+$")
