@@ -31,8 +31,8 @@ static qc_status check_complete(qc_job *job, const struct table *t, const void *
         memcpy(&f, (const char *)table + (i + 1) * sizeof f, sizeof f);
         if (!f)
             return qc_fail(job, QC_E_UNSUPPORTED,
-                           "no backend has %s of %s: the portable one is missing from the plugin folders", t->members[i],
-                           t->id);
+                           "no backend has %s of %s: the portable one is missing from the plugin folders",
+                           t->members[i], t->id);
     }
     return QC_OK;
 }

@@ -15,7 +15,8 @@ static const char help[] =
     "\n"
     "  qcore plugins [list] [options]             one line each\n"
     "  qcore plugins show ID|KIND:ID [options]    all that is known of one, its settings among it\n"
-    "  qcore plugins check [NAME ...] [options]   open the libraries (of these plugins or ids) and check what they hold\n"
+    "  qcore plugins check [NAME ...] [options]   open the libraries (of these plugins or ids) and check what they "
+    "hold\n"
     "\n"
     "      --kind KIND          list only methods, encodings, formats, backends, architectures or tokenizers\n"
     "      --broken             list only what cannot be used, and why\n"
@@ -104,7 +105,8 @@ static qc_status check_kind(qc_job *job, options *o, char *word, size_t size)
         nearest = suggest_better(word, nearest, kinds[i]);
     if (nearest)
         return qc_fail(job, QC_E_INVALID, "no kind '%s'; did you mean '%s'?", word, nearest);
-    return qc_fail(job, QC_E_INVALID, "no kind '%s' (method, encoding, format, backend, architecture, tokenizer)", word);
+    return qc_fail(job, QC_E_INVALID, "no kind '%s' (method, encoding, format, backend, architecture, tokenizer)",
+                   word);
 }
 
 /* ---- list, show, check ---- */

@@ -6,8 +6,7 @@ static const struct level {
     const char *name;
     unsigned bit, implies;
 } levels[] = {
-    {"x86-v2", 1, 0},  {"x86-v3", 2, 1},   {"x86-v4", 4, 3},
-    {"neon", 8, 0},    {"dotprod", 16, 8}, {"sve2", 32, 24},
+    {"x86-v2", 1, 0}, {"x86-v3", 2, 1}, {"x86-v4", 4, 3}, {"neon", 8, 0}, {"dotprod", 16, 8}, {"sve2", 32, 24},
 };
 
 enum { N_LEVELS = sizeof levels / sizeof levels[0] };

@@ -14,12 +14,9 @@ enum { MAX_ABI = 65535 };
 static const struct kind_word {
     const char *word, *kind, *keys;
 } kinds[] = {
-    {"method", QC_KIND_METHOD, "needs statistics"},
-    {"encoding", QC_KIND_ENCODING, "bits"},
-    {"format", QC_KIND_FORMAT, "files holds writes"},
-    {"backend", QC_KIND_BACKEND, ""},
-    {"architecture", QC_KIND_ARCHITECTURE, "classes gguf"},
-    {"tokenizer", QC_KIND_TOKENIZER, "files rank"},
+    {"method", QC_KIND_METHOD, "needs statistics"},         {"encoding", QC_KIND_ENCODING, "bits"},
+    {"format", QC_KIND_FORMAT, "files holds writes"},       {"backend", QC_KIND_BACKEND, ""},
+    {"architecture", QC_KIND_ARCHITECTURE, "classes gguf"}, {"tokenizer", QC_KIND_TOKENIZER, "files rank"},
 };
 
 static const struct kind_word *find_kind(const char *word)
@@ -121,8 +118,11 @@ static qc_status read_plugin_key(const reader *r, const ini_item *i)
         const char *key;
         char **to;
         int is_name;
-    } texts[] = {{"name", &m->name, 1},       {"version", &m->version, 0}, {"library", &m->library, 1},
-                 {"license", &m->license, 0}, {"source", &m->source, 0}};
+    } texts[] = {{"name", &m->name, 1},
+                 {"version", &m->version, 0},
+                 {"library", &m->library, 1},
+                 {"license", &m->license, 0},
+                 {"source", &m->source, 0}};
     if (!strcmp(i->key, "abi"))
         return read_abi(r, i);
     for (size_t k = 0; k < sizeof texts / sizeof texts[0]; k++) {

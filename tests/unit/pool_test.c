@@ -251,7 +251,8 @@ static qc_status use_scratch(void *arg, qc_job *job, size_t first, size_t last)
     unsigned char *p = job->scratch(job, 1000 * (first % 50 + 1));
     assert_non_null(p);
     memset(p, 7, 1000 * (first % 50 + 1));
-    return last > first && mark <= 1024 ? QC_OK : qc_fail(job, QC_E_INTERNAL, "scratch of the piece before is still there");
+    return last > first && mark <= 1024 ? QC_OK
+                                        : qc_fail(job, QC_E_INTERNAL, "scratch of the piece before is still there");
 }
 
 static void pieces_give_scratch_back(void **state)

@@ -22,8 +22,9 @@ static void make_plugin(scratch_folder *s, const char *folder, const char *name,
     mkdir(scratch_path(s, folder), 0755);
     snprintf(path, sizeof path, "%s/%s", folder, name);
     mkdir(scratch_path(s, path), 0755);
-    snprintf(text, sizeof text, "[plugin]\nname = %s\nversion = 1\nabi = %s\nlibrary = qc_x\nlicense = MIT\nsource = s\n%s",
-             name, abi, rest);
+    snprintf(text, sizeof text,
+             "[plugin]\nname = %s\nversion = 1\nabi = %s\nlibrary = qc_x\nlicense = MIT\nsource = s\n%s", name, abi,
+             rest);
     snprintf(path, sizeof path, "%s/%s/plugin.ini", folder, name);
     scratch_write(s, path, text, strlen(text));
     chmod(s->name, 0644);
@@ -132,7 +133,8 @@ static void what_others_may_write_is_refused(void **state)
     assert_int_equal(symlink(target, s->name), 0);
     chmod(scratch_path(s, "b"), 0757);
     registry *r = open_folders(s, NULL);
-    expect_entry(r, "plugin", "p1", 0, PLUGIN_UNSAFE, "/a/p1: mode 0777 lets others write it; to trust it: chmod go-w ");
+    expect_entry(r, "plugin", "p1", 0, PLUGIN_UNSAFE,
+                 "/a/p1: mode 0777 lets others write it; to trust it: chmod go-w ");
     expect_entry(r, "plugin", "p2", 0, PLUGIN_UNSAFE, "/a/p2/plugin.ini: mode 0646 lets others write it");
     expect_entry(r, "method", "m3", 0, PLUGIN_UNSAFE, "/a/p3/libqc_x.so: mode 0666 lets others write it");
     expect_entry(r, "method", "m4", 0, PLUGIN_UNSAFE, "/a/p4/libqc_x.so: leads out of its folder, to ");
