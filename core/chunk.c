@@ -175,7 +175,8 @@ qc_status chunk_run(const pipeline *p, qc_job *job, const chunk *c)
         b.x = job->scratch(job, c->n_rows * w->from.cols * sizeof *b.x);
         status = b.x ? decode(p, job, c, b.stored, b.x) : no_memory(job, c);
     }
-    if (status == QC_OK && (!w->item->carried || w->view->flags & QC_NAME_ADD_ONE))
+    int as_it_is = !b.x || (w->item->carried && !(w->view->flags & QC_NAME_ADD_ONE));
+    if (status == QC_OK && !as_it_is)
         status = convert(p, job, c, &b);
     else if (status == QC_OK && b.x)
         c->sums->energy = energy(p, c, b.x);

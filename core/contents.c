@@ -10,7 +10,7 @@ uint64_t tensor_rows(const qc_tensor *t)
 
 static contents *of(const qc_scan *scan)
 {
-    return (contents *)(uintptr_t)scan;
+    return (contents *)scan;
 }
 
 static qc_status no_memory(qc_job *job)
@@ -52,8 +52,8 @@ static qc_status check_tensor(const contents *c, qc_job *job, const qc_tensor *t
     uint64_t length = c->source->length(c->source, t->file);
     if (t->file >= UINT32_MAX || t->at > length || t->bytes > length - t->at)
         return qc_fail(job, QC_E_CORRUPT, "%s: cut short: tensor '%s' ends at byte %llu, the file has %llu",
-                       c->source->name(c->source, t->file), t->name, (unsigned long long)(t->at + t->bytes),
-                       (unsigned long long)length);
+                       c->source->name(c->source, t->file), t->name,
+                       (unsigned long long)t->at + (unsigned long long)t->bytes, (unsigned long long)length);
     return QC_OK;
 }
 
@@ -86,7 +86,7 @@ static qc_status report_tensor(const qc_scan *scan, qc_job *job, const qc_tensor
         return status;
     if (c->n_tensors == MAX_TENSORS)
         return qc_fail(job, QC_E_LIMIT, "more than %d tensors", MAX_TENSORS);
-    if (!array_reserve(&c->tensors, &c->tensor_capacity, c->n_tensors, sizeof *c->tensors))
+    if (!array_reserve(&c->tensors, &c->tensor_capacity, c->n_tensors, sizeof(qc_tensor *)))
         return no_memory(job);
     c->tensors[c->n_tensors] = copy_tensor(&t);
     if (!c->tensors[c->n_tensors])
@@ -156,7 +156,7 @@ static qc_status report_meta(const qc_scan *scan, qc_job *job, const qc_meta *me
         return qc_fail(job, QC_E_CORRUPT, "key '%.80s': unknown value type %u", meta->key, meta->type);
     if (c->n_metas == MAX_METAS)
         return qc_fail(job, QC_E_LIMIT, "more than %d metadata keys", MAX_METAS);
-    if (!array_reserve(&c->metas, &c->meta_capacity, c->n_metas, sizeof *c->metas))
+    if (!array_reserve(&c->metas, &c->meta_capacity, c->n_metas, sizeof(qc_meta *)))
         return no_memory(job);
     c->metas[c->n_metas] = copy_meta(meta);
     if (!c->metas[c->n_metas])

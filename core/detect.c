@@ -90,7 +90,8 @@ static const char *find_file(const plugin_entry *e, const listing *l, int *ambig
 
 static int matches_name(const plugin_entry *e, const char *name)
 {
-    listing one = {(char **)(uintptr_t)&name, 1, 1};
+    char *names[] = {(char *)name};
+    const listing one = {names, 1, 1};
     int ambiguous = 0;
     return find_file(e, &one, &ambiguous) != NULL;
 }
@@ -198,9 +199,9 @@ static qc_status open_folder(qc_job *job, registry *r, const char *path, const c
     qc_status status = list_folder(job, path, &l);
     if (status == QC_OK)
         status = choose_in_folder(job, r, path, format_id, &l, &entry, &file);
-    if (status == QC_OK)
+    if (status == QC_OK && entry)
         status = source_new(job, path, file, &out->source);
-    if (status == QC_OK)
+    if (status == QC_OK && entry)
         status = open_as(job, r, entry->id, out);
     listing_free(&l);
     return status;

@@ -124,7 +124,7 @@ qc_status exports_make(qc_job *job, registry *r, const plan *p, int canonical, e
     out->items = calloc(p->n_items + 1, sizeof *out->items);
     out->n_items = p->n_items;
     if (!out->items)
-        status = qc_fail(job, QC_E_NOMEM, "out of memory for the output's tensors");
+        return qc_fail(job, QC_E_NOMEM, "out of memory for the output's tensors");
     for (size_t i = 0; i < p->n_items && status == QC_OK; i++)
         status = export_one(&x, &p->items[i], &out->items[i], canonical);
     if (status != QC_OK)
@@ -135,7 +135,7 @@ qc_status exports_make(qc_job *job, registry *r, const plan *p, int canonical, e
 void exports_free(exports *e)
 {
     for (size_t i = 0; i < e->n_tensors; i++)
-        free((char *)(uintptr_t)e->tensors[i].name);
+        free((char *)e->tensors[i].name);
     free(e->tensors);
     free(e->items);
     memset(e, 0, sizeof *e);

@@ -113,7 +113,7 @@ static qc_status spare_inputs(const output *o, qc_job *job)
 static qc_status lay_out(output *o, qc_job *job)
 {
     size_t n = o->exports.n_tensors;
-    const qc_tensor **tensors = malloc((n + 1) * sizeof *tensors);
+    const qc_tensor **tensors = malloc((n + 1) * sizeof(const qc_tensor *));
     o->placed = calloc(n + 1, 1);
     if (!tensors || !o->placed) {
         free(tensors);

@@ -37,24 +37,20 @@ static qc_status open_method(pipeline *p, qc_job *job, registry *r)
 
 /* ---- cutting ---- */
 
-static uint64_t common_multiple(uint64_t a, uint64_t b)
+static uint64_t common_multiple(uint64_t a, uint32_t b)
 {
-    uint64_t x = a, y = b;
-    while (y) {
-        uint64_t rest = x % y;
-        x = y;
-        y = rest;
-    }
-    return a / x * b;
+    uint64_t multiple = a;
+    while (b > 1 && multiple % b != 0)
+        multiple += a;
+    return multiple;
 }
 
 /* About CHUNK_WEIGHTS, in whole tiles; never more than a matrix. */
 static uint64_t chunk_rows(const pipeline *p, const model_tensor *t)
 {
     uint64_t multiple = common_multiple(QC_LANES, output_row_multiple(p->output));
-    if (p->plan->model->format->row_multiple > 1)
-        multiple = common_multiple(multiple, p->plan->model->format->row_multiple);
-    uint64_t rows = CHUNK_WEIGHTS / t->dims[0] / multiple * multiple;
+    multiple = common_multiple(multiple, p->plan->model->format->row_multiple);
+    uint64_t rows = multiple * (CHUNK_WEIGHTS / t->dims[0] / multiple);
     rows = rows ? rows : multiple;
     return rows < t->dims[1] ? rows : t->dims[1];
 }

@@ -69,7 +69,7 @@ static qc_status add_file(source *s, qc_job *job, const char *name, int fd)
 /* O_NONBLOCK: a pipe under the name of a model must not hang us before it is refused. */
 static qc_status open_file(const qc_source *src, qc_job *job, const char *name, int optional, uint32_t *file)
 {
-    source *s = (source *)(uintptr_t)src; /* open is the one call that changes it, from one thread */
+    source *s = (source *)src; /* open is the one call that changes it, from one thread */
     *file = UINT32_MAX;
     if (bad_name(name))
         return qc_fail(job, QC_E_CORRUPT, "%s: '%.100s' is no name of a file in this folder", s->folder, name);
@@ -151,7 +151,7 @@ qc_status source_new(qc_job *job, const char *folder, const char *first, const q
 
 void source_free(const qc_source *src)
 {
-    source *s = (source *)(uintptr_t)src;
+    source *s = (source *)src;
     if (!s)
         return;
     for (uint32_t i = 0; i < s->n_files; i++) {

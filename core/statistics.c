@@ -3,6 +3,7 @@
 #include "core/contents.h"
 #include "core/detect.h"
 #include "core/job.h"
+#include "core/log.h"
 #include "core/names.h"
 #include "core/source.h"
 
@@ -45,7 +46,7 @@ static const qc_tensor *find_tensor(const reading *r, const char *stem, size_t l
     if (snprintf(name, sizeof name, "%.*s%s", (int)length, stem, suffix) >= (int)sizeof name)
         return NULL;
     const qc_tensor key = {.name = name}, *at = &key;
-    qc_tensor *const *hit = bsearch(&at, r->found.tensors, r->found.n_tensors, sizeof *hit, compare_tensors);
+    qc_tensor *const *hit = bsearch(&at, r->found.tensors, r->found.n_tensors, sizeof(qc_tensor *), compare_tensors);
     return hit ? *hit : NULL;
 }
 
@@ -153,8 +154,7 @@ static qc_status check_size(const reading *r, const model_tensor *t, uint64_t n,
              (unsigned long long)n, (unsigned long long)wanted);
     if (!t->role || strcmp(t->role, "token_embd") != 0)
         return qc_fail(r->job, QC_E_INVALID, "%s: it was made for another model", message);
-    strcat(message, ": ignored");
-    r->job->host->log(r->job->host, QC_LOG_WARNING, message);
+    log_say(r->job->host, QC_LOG_WARNING, "%s: ignored", message);
     *skip = 1;
     return QC_OK;
 }
@@ -229,7 +229,7 @@ static qc_status read_all(reading *r)
     if (status == QC_OK)
         status = contents_check(&r->found, r->job);
     if (status == QC_OK && r->found.n_tensors)
-        qsort(r->found.tensors, r->found.n_tensors, sizeof *r->found.tensors, compare_tensors);
+        qsort(r->found.tensors, r->found.n_tensors, sizeof(qc_tensor *), compare_tensors);
     for (size_t i = 0; i < r->found.n_tensors && status == QC_OK; i++)
         status = read_entry(r, r->found.tensors[i]);
     if (status != QC_OK)

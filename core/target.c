@@ -110,7 +110,7 @@ static qc_status make_parents(target *t, qc_job *job)
     char path[MAX_PATH_BYTES];
     if (strlen(t->parent) >= sizeof path)
         return system_failed(job, t->parent, ENAMETOOLONG);
-    strcpy(path, t->parent);
+    memcpy(path, t->parent, strlen(t->parent) + 1);
     qc_status status = QC_OK;
     for (char *slash = strchr(path + 1, '/'); slash && status == QC_OK; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
@@ -301,7 +301,7 @@ static qc_status move_into(const target *t, qc_job *job)
         status = to ? move(job, t->files[i].path, to) : no_memory(job);
         free(to);
     }
-    if (status == QC_OK)
+    if (status == QC_OK && t->temporary)
         rmdir(t->temporary);
     return status;
 }
