@@ -48,14 +48,11 @@ static qc_status read_when(qc_job *job, const yaml_node *value, void *into)
 
 static qc_status read_rule(qc_job *job, const yaml_node *value, rule *r)
 {
-    static const field fields[] = {{"role", read_texts, offsetof(rule, roles)},
-                                   {"name", read_texts, offsetof(rule, names)},
-                                   {"layers", read_selectors, offsetof(rule, layers)},
-                                   {"nth", read_selectors, offsetof(rule, nth)},
-                                   {"depth", read_selectors, offsetof(rule, depth)},
-                                   {"when", read_when, offsetof(rule, when)},
-                                   {"encoding", read_text, offsetof(rule, encoding)},
-                                   {NULL, NULL, 0}};
+    static const field fields[] = {
+        {"role", read_texts, offsetof(rule, roles)},        {"name", read_texts, offsetof(rule, names)},
+        {"layers", read_selectors, offsetof(rule, layers)}, {"nth", read_selectors, offsetof(rule, nth)},
+        {"depth", read_selectors, offsetof(rule, depth)},   {"when", read_when, offsetof(rule, when)},
+        {"encoding", read_text, offsetof(rule, encoding)},  {NULL, NULL, 0}};
     r->at = value->at;
     r->when.importance = r->when.tied = -1;
     r->when.experts = r->when.blocks = r->when.dims = RULE_ANY;

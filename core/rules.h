@@ -54,8 +54,8 @@ struct rule_list {
 qc_status rules_new(qc_job *job, rule_list **out);
 void rules_free(rule_list *list);
 
-/* Reads one map: first what it builds on (`preset`, `include`; where there is neither and `plain` is set, the common
- * defaults), then its own keys. own: it is the recipe's. */
+/* Reads one map: first what it builds on (`preset`, `include`; of a recipe without a preset, presets/common/plain.yaml),
+ * then its own keys, then `include_last`. own: it is the recipe's. */
 qc_status rules_read(qc_job *job, rule_list *list, const yaml_node *map, int own);
 
 /* Every role that a rule names must be in the table. */
