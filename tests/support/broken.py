@@ -15,6 +15,7 @@ import pathlib
 import shutil
 import sys
 import tempfile
+import threading
 import typing
 
 import numpy
@@ -44,9 +45,14 @@ class Case:
     names: tuple  # the message must name one of these: the file, the tensor or the key
 
 
-@functools.cache
 def good(kind):
     """A good input to start from, made once: a folder that is never written again."""
+    with _lock:
+        return _make_good(kind)
+
+
+@functools.cache
+def _make_good(kind):
     folder = pathlib.Path(_scratch().name) / kind
     tokenizer = "spm" if kind == "spm" else "llama3"
     files = 2 if kind == "sharded" else 1
@@ -57,6 +63,9 @@ def good(kind):
     if kind == "spm":
         (folder / "tokenizer.json").unlink()
     return folder
+
+
+_lock = threading.Lock()
 
 
 @functools.cache
@@ -178,7 +187,8 @@ def not_json(kind, file, base="bpe"):
 
 
 def all_cases():
+    import broken_gguf
     import broken_text
     import broken_weights
 
-    return broken_weights.cases() + broken_text.cases()
+    return broken_weights.cases() + broken_gguf.cases() + broken_text.cases()
