@@ -14,7 +14,7 @@ static const char help[] = "qcore turns a model into one with fewer bits, as a r
                            "  qcore plugins [list | show ID]   what methods, encodings, formats, ... there are\n"
                            "\n"
                            "  -c, --config RECIPE      the recipe, a YAML file\n"
-                           "  -s, --set KEY=VALUE      override a key of the recipe; may be repeated\n"
+                           "  -s, --set KEY=VALUE      override a key of the recipe, or say it all without one\n"
                            "  -n, --dry-run            print the plan (tensors, encodings, sizes) and write nothing\n"
                            "  -j, --json               print the plan or the summary as JSON\n"
                            "  -q, --quiet              no progress, no summary\n"
@@ -133,7 +133,7 @@ static int run(int argc, char **argv, const char **sets, const char **paths)
         return code;
     if (optind < argc)
         return usage("unexpected argument: ", argv[optind]);
-    if (!o.recipe)
+    if (!o.recipe && !o.n_sets)
         return usage("no recipe given: qcore -c RECIPE", "");
     catch_signals();
     return cmd_run(&o);

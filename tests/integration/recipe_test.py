@@ -169,6 +169,12 @@ class SetTest(RecipeCase):
         self.assertEqual(tensors["blk.0.ffn_up.weight"]["to"], "q6_k")
         self.assertEqual(tensors["blk.0.ffn_gate.weight"]["to"], "q8_0")
 
+    def test_no_recipe_at_all(self):
+        process = self.run_with("-s", "model.path=model", "-s", "quantize.encoding=q8_0", "-s", "output.path=a.gguf", "-n")
+        self.assertEqual(process.returncode, 0, process.stderr)
+        self.expect_error("output.path is missing", "-s", "model.path=model", "-s", "quantize.preset=F16")
+        self.expect_error("no recipe given", "-n")
+
     def test_errors_name_the_argument(self):
         self.write("recipe.yaml", GENERAL)
         for argument, message in (
