@@ -2,8 +2,12 @@
 #include "core/jsonout.h"
 #include "core/plan.h"
 #include "core/rules.h"
+#include "core/units.h"
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+
+enum { MAX_SUMS = 64 };
 
 static void shape_text(const model_tensor *t, char *text, size_t n)
 {
@@ -15,10 +19,19 @@ static void shape_text(const model_tensor *t, char *text, size_t n)
     }
 }
 
+static double weights(const model_tensor *t)
+{
+    return (double)t->dims[0] * (double)t->n_rows;
+}
+
+static double ratio(double part, double whole)
+{
+    return whole > 0 ? part / whole : 0;
+}
+
 static double bits(const plan_item *item)
 {
-    double weights = (double)item->tensor->dims[0] * (double)item->tensor->n_rows;
-    return weights > 0 ? (double)item->bytes * 8 / weights : 0;
+    return ratio((double)item->bytes * 8, weights(item->tensor));
 }
 
 static int widest_name(const plan *p)
@@ -40,15 +53,66 @@ static void print_item(const plan_item *item, int width)
            item->note ? "  " : "", item->note ? item->note : "");
 }
 
+/* What all tensors of one encoding add up to. */
+typedef struct encoding_sum {
+    const char *encoding;
+    size_t n_tensors;
+    uint64_t bytes;
+    double weights;
+} encoding_sum;
+
+/* Sums by encoding, in order of appearance; encodings past MAX_SUMS go to the last one. */
+static size_t add_up(const plan *p, encoding_sum sums[MAX_SUMS])
+{
+    size_t n = 0;
+    for (size_t i = 0; i < p->n_items; i++) {
+        const plan_item *item = &p->items[i];
+        size_t k = 0;
+        while (k < n && strcmp(sums[k].encoding, item->encoding) != 0)
+            k++;
+        if (k == MAX_SUMS)
+            k--;
+        else if (k == n)
+            sums[n++] = (encoding_sum){.encoding = item->encoding};
+        sums[k].n_tensors++;
+        sums[k].bytes += item->bytes;
+        sums[k].weights += weights(item->tensor);
+    }
+    return n;
+}
+
+/* Heaviest first. */
+static int compare_sums(const void *a, const void *b)
+{
+    const encoding_sum *x = a, *y = b;
+    int order = (x->bytes < y->bytes) - (x->bytes > y->bytes);
+    return order ? order : strcmp(x->encoding, y->encoding);
+}
+
+static void print_sums(const plan *p)
+{
+    encoding_sum sums[MAX_SUMS];
+    char size[BYTES_TEXT];
+    size_t n = add_up(p, sums);
+    qsort(sums, n, sizeof *sums, compare_sums);
+    printf("\n%-10s  %7s  %7s  %12s  %7s\n", "encoding", "tensors", "bits", "size", "share");
+    for (size_t i = 0; i < n; i++)
+        printf("%-10s  %7zu  %7.4f  %12s  %5.1f %%\n", sums[i].encoding, sums[i].n_tensors,
+               ratio((double)sums[i].bytes * 8, sums[i].weights), bytes_text(sums[i].bytes, size),
+               100 * ratio((double)sums[i].bytes, (double)p->bytes));
+}
+
 static void print_table(const plan *p)
 {
     int width = widest_name(p);
+    char before[BYTES_TEXT], after[BYTES_TEXT];
     printf("%-*s  %-20s  %-8s  %-8s  %7s  %13s\n", width, "tensor", "shape", "from", "to", "bits", "bytes");
     for (size_t i = 0; i < p->n_items; i++)
         print_item(&p->items[i], width);
-    printf("\n%zu tensors, %.2f MB at %.2f bits a weight -> %.2f MB at %.2f bits a weight (%.1f %%)\n", p->n_items,
-           (double)p->stored * 1e-6, p->bits_stored, (double)p->bytes * 1e-6, p->bits,
-           p->stored ? 100.0 * (double)p->bytes / (double)p->stored : 0.0);
+    print_sums(p);
+    printf("\n%zu tensors: %s at %.3f bits a weight -> %s at %.3f (%.1f %%)\n", p->n_items,
+           bytes_text(p->stored, before), p->bits_stored, bytes_text(p->bytes, after), p->bits,
+           100 * ratio((double)p->bytes, (double)p->stored));
     printf("output: %s (%s); nothing was written\n", p->recipe->output.path, p->format);
 }
 

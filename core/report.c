@@ -1,5 +1,6 @@
 #include "core/report.h"
 #include "core/jsonout.h"
+#include "core/units.h"
 #include <stdlib.h>
 
 enum { MAX_ROLES = 128, MAX_ENCODINGS = 8, WORST = 5 };
@@ -77,16 +78,6 @@ static double megabytes_a_second(const report *r)
 
 /* ---- for people ---- */
 
-static void print_size(FILE *file, uint64_t bytes)
-{
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    double value = (double)bytes;
-    size_t unit = 0;
-    for (; value >= 1024 && unit + 1 < sizeof units / sizeof *units; unit++)
-        value /= 1024;
-    fprintf(file, unit ? "%.2f %s" : "%.0f %s", value, units[unit]);
-}
-
 static void print_role(FILE *file, const role_sum *sum, int name_encodings)
 {
     char encodings[128] = "";
@@ -138,12 +129,11 @@ static void print_worst(const report *r, FILE *file)
 void report_print(const report *r, FILE *file)
 {
     role_sums sums;
+    char before[BYTES_TEXT], after[BYTES_TEXT];
     add_up(r, &sums);
-    fprintf(file, "%s -> %s\n  weights ", r->plan->model->path, r->plan->recipe->output.path);
-    print_size(file, r->plan->stored);
-    fprintf(file, " -> ");
-    print_size(file, r->plan->bytes);
-    fprintf(file, " (%.1f %%), %.3f -> %.3f bits each\n", 100 * ratio((double)r->plan->bytes, (double)r->plan->stored),
+    fprintf(file, "%s -> %s\n", r->plan->model->path, r->plan->recipe->output.path);
+    fprintf(file, "  weights %s -> %s (%.1f %%), %.3f -> %.3f bits each\n", bytes_text(r->plan->stored, before),
+            bytes_text(r->plan->bytes, after), 100 * ratio((double)r->plan->bytes, (double)r->plan->stored),
             r->plan->bits_stored, r->plan->bits);
     fprintf(file, "  %.2f s, %.1f MB/s, %u thread%s\n\n", r->seconds, megabytes_a_second(r), r->threads,
             r->threads == 1 ? "" : "s");

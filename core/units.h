@@ -1,0 +1,11 @@
+/* Sizes for people. */
+#ifndef CORE_UNITS_H
+#define CORE_UNITS_H
+
+#include <stdint.h>
+
+enum { BYTES_TEXT = 32 };
+
+const char *bytes_text(uint64_t bytes, char text[BYTES_TEXT]); /* "3.18 MiB"; returns text */
+
+#endif
