@@ -25,6 +25,14 @@ typedef struct session {
     progress *progress;
 } session;
 
+/* Warnings do not run into the bar. */
+static void log_beside_bar(void *arg, int level, const char *message)
+{
+    const session *s = arg;
+    progress_clear(s->progress);
+    log_to_stderr(NULL, level, message);
+}
+
 static void session_end(session *s)
 {
     progress_free(s->progress);
@@ -151,6 +159,7 @@ int cmd_run(const run_options *options)
     s.planner = s.host ? pool_new(s.host, 1) : NULL;
     qc_status status = QC_E_NOMEM;
     if (s.planner) {
+        host_set_log(s.host, log_beside_bar, &s);
         qc_job *job = pool_job(s.planner);
         status = run(&s, job);
         progress_free(s.progress); /* the bar goes before the message comes */

@@ -45,18 +45,22 @@ progress *progress_new(uint64_t total, int quiet)
     return p;
 }
 
-static void clear_bar(progress *p)
+void progress_clear(progress *p)
 {
+    if (!p)
+        return;
+    pthread_mutex_lock(&p->lock);
     if (p->drawn)
         fputs("\r\033[K", stderr);
     p->drawn = 0;
+    pthread_mutex_unlock(&p->lock);
 }
 
 void progress_free(progress *p)
 {
     if (!p)
         return;
-    clear_bar(p);
+    progress_clear(p);
     pthread_mutex_destroy(&p->lock);
     free(p);
 }

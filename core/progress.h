@@ -9,6 +9,7 @@ typedef struct progress progress;
 
 progress *progress_new(uint64_t total, int quiet); /* NULL: out of memory; all calls take NULL and do nothing */
 void progress_free(progress *p); /* clears the bar */
+void progress_clear(progress *p); /* makes room for a line of something else. [any-thread] */
 
 /* `bytes` more are done, of tensor `what`. [any-thread] */
 void progress_step(progress *p, const char *what, uint64_t bytes);

@@ -250,8 +250,10 @@ static qc_status read_file(qc_job *job, registry *plugins, const recipe *rec, co
         return status;
     contents_init(&r.found, r.file.source);
     status = read_all(&r);
-    if (status != QC_OK)
-        job_add_context(job, "%s", rec->calibration.imatrix);
+    if (status != QC_OK) {
+        job_add_context(job, "calibration.imatrix");
+        job_add_place(job, rec->calibration.at.file, rec->calibration.at.line, rec->calibration.at.column);
+    }
     if (r.index && r.file.format->release)
         r.file.format->release(job->host, r.index);
     contents_free(&r.found);
