@@ -86,11 +86,12 @@ static uint64_t block_cols(void *arg, const char *encoding)
     return 0;
 }
 
-/* A file's own tensors stay as they are; those of a family's files become what its GGUF files hold. */
+/* As it is stored; but what is never quantized becomes what GGUF files hold, where a family's files hold it in less. */
 static const char *encoding_when_kept(const planner *p, const model_tensor *t)
 {
     int own_names = (p->model->format->base.flags & QC_FORMAT_CANONICAL) == 0;
-    return own_names && p->canonical && is_decodable(p, t->encoding) ? QC_ENCODING_F32 : t->encoding;
+    int widens = t->keep && own_names && p->canonical && is_decodable(p, t->encoding);
+    return widens ? QC_ENCODING_F32 : t->encoding;
 }
 
 static qc_status note(planner *p, plan_item *item, const char *format, const char *word)

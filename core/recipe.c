@@ -85,7 +85,7 @@ static qc_status read_threads(qc_job *job, const yaml_node *value, void *into)
 static qc_status read_memory(qc_job *job, const yaml_node *value, void *into)
 {
     qc_status status = read_bytes(job, value, into);
-    if (status == QC_OK && *(uint64_t *)into < (1u << 20))
+    if (status == QC_OK && *(uint64_t *)into < RUN_MIN_MEMORY)
         status = fail_at(job, value->at, QC_E_INVALID, "at least 1MiB of memory is needed");
     return status;
 }

@@ -4,7 +4,7 @@
 
 #include "qcore/host.h"
 
-enum { RUN_MAX_THREADS = 1024 };
+enum { RUN_MAX_THREADS = 1024, RUN_MIN_MEMORY = 1 << 20 };
 
 /* Where in which file a thing was said; line 0: nowhere (a default). */
 typedef struct place {

@@ -9,7 +9,7 @@
 
 static int set_memory(recipe *r, const char *value)
 {
-    return text_to_bytes(value, &r->run.memory);
+    return text_to_bytes(value, &r->run.memory) && r->run.memory >= RUN_MIN_MEMORY;
 }
 
 static int set_threads(recipe *r, const char *value)
@@ -45,7 +45,7 @@ static int set_path(recipe *r, const char *value)
 static const struct {
     const char *section, *key, *wanted;
     int (*set)(recipe *r, const char *value);
-} keys[] = {{"run", "memory", "bytes, as 1GiB", set_memory},
+} keys[] = {{"run", "memory", "at least 1MiB, as 1GiB", set_memory},
             {"run", "threads", "a whole number (0: all cores)", set_threads},
             {"run", "exact", "true or false", set_exact},
             {"plugins", "path", "folders with ':' between them", set_path}};

@@ -105,6 +105,15 @@ class PlanTest(unittest.TestCase):
         tensors, _ = self.plan(preset="F16")
         self.assertTrue(all(tensor["carried"] for tensor in tensors.values()))
 
+    def test_small_tensors_of_a_checkpoint_become_f32(self):
+        make_random_models.write_model("llama", self.folder / "llama")
+        tensors, _ = self.plan(model="llama", preset="Q8_0", rules=[{"role": "output", "encoding": "keep"}])
+        self.assertEqual((tensors["output_norm.weight"]["from"], tensors["output_norm.weight"]["to"]), ("bf16", "f32"))
+        self.assertEqual(tensors["output.weight"]["to"], "bf16")
+        self.assertTrue(tensors["output.weight"]["carried"])
+        tensors, _ = self.plan(model="llama", output="folder", preset="F16")
+        self.assertEqual(tensors["output_norm.weight"]["to"], "bf16")
+
     def test_quantizing_again_is_mentioned(self):
         for preset, wanted in ("Q8_0", ""), ("Q4_0", "qcore: warning: 4 of 7 tensors come from fewer than 8 bits"):
             self.assertEqual(self.run_recipe("-q", output=f"{preset}.gguf", preset=preset).returncode, 0)
