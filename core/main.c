@@ -20,7 +20,7 @@ static const char help[] = "qcore turns a model into one with fewer bits, as a r
                            "  -q, --quiet              no progress, no summary\n"
                            "  -t, --threads N          at most N threads; the output does not depend on it\n"
                            "      --plugin-path DIR    look for plugins in DIR first; may be repeated\n"
-                           "      --cpu-mask LEVEL     use no more than this CPU level (x86-v3, generic, ...)\n"
+                           "      --cpu-mask LEVEL     use no more than this CPU level (x86-v3, generic)\n"
                            "      --version\n"
                            "  -h, --help\n"
                            "\n"
