@@ -69,6 +69,7 @@ class Session:
         params.n_ctx = 512
         params.n_parallel = 1
         params.warmup = False
+        params.check_tensors = True
         params.port = 0  # any free one
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
         # The default would keep keys and values as F16, which costs precision that is not the file's.
