@@ -166,6 +166,8 @@ int cmd_run(const run_options *options)
         s.progress = NULL;
         if (status != QC_OK)
             fprintf(stderr, "qcore: error: %s\n", job_message(job));
+    } else {
+        fputs("qcore: error: out of memory\n", stderr);
     }
     session_end(&s);
     return exit_code(status);

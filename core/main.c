@@ -150,8 +150,10 @@ int main(int argc, char **argv)
     if (argc > 1 && !strcmp(argv[1], "plugins"))
         return cmd_plugins(argc - 1, argv + 1);
     const char **lists = calloc(2 * (size_t)argc + 2, sizeof *lists);
-    if (!lists)
+    if (!lists) {
+        fputs("qcore: error: out of memory\n", stderr);
         return exit_code(QC_E_NOMEM);
+    }
     int code = run(argc, argv, lists, lists + argc + 1);
     free(lists);
     return code;

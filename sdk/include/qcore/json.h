@@ -11,6 +11,8 @@ static inline qc_status qc_parse_json(qc_job *job, const char *name, const char 
 {
     json_error_t error;
     *root = json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &error);
+    if (!*root && error.line < 0) /* so jansson says that it is not the text's fault */
+        return qc_fail(job, QC_E_NOMEM, "%s: out of memory", name);
     if (!*root) {
         for (char *c = error.text; *c; c++)
             if ((unsigned char)*c < ' ')
