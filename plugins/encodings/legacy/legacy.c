@@ -41,10 +41,10 @@ static const qc_variant variants[] = {{"x86-v4", &legacy_ops_x86_v4}, {"x86-v3",
         .variants = VARIANTS,                                                              \
         .validate = validate};
 
-LEGACY(q4_0, 4, 0, -8, .first = -3.6f, .stride = 0.5f, .n_tries = {10, 28}, .n_refits = 2)
+LEGACY(q4_0, 4, 0, -8, .first = -3.6f, .stride = 0.75f, .n_tries = {7, 18}, .n_refits = 2)
 LEGACY(q4_1, 4, 1, 0, .first = -1.5f, .stride = 0.5f, .n_tries = {5, 6}, .n_refits = 2, .n_offsets = 5,
        .shrink = 0.025f)
-LEGACY(q5_0, 5, 0, -16, .first = -3.6f, .stride = 0.6f, .n_tries = {8, 24}, .n_refits = 2)
+LEGACY(q5_0, 5, 0, -16, .first = -3.6f, .stride = 0.9f, .n_tries = {6, 15}, .n_refits = 2)
 LEGACY(q5_1, 5, 1, 0, .first = -1.5f, .stride = 0.5f, .n_tries = {5, 6}, .n_refits = 2, .n_offsets = 5,
        .shrink = 0.0125f)
 LEGACY(q8_0, 8, 0, -128, .first = 0.0f, .stride = -1.0f, .n_tries = {2, 2}, .n_refits = 1)

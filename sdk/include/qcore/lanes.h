@@ -114,11 +114,10 @@ typedef struct qc_sums {
 static inline void qc_try_step(const float *x, const float *w, size_t n, float lowest, float highest, const float *step,
                                qc_sums *sums)
 {
-    float s[QC_LANES], inverse[QC_LANES], rr[QC_LANES], rq[QC_LANES], qq[QC_LANES];
+    float s[QC_LANES], inverse[QC_LANES], rr[QC_LANES] = {0}, rq[QC_LANES] = {0}, qq[QC_LANES] = {0};
     for (size_t l = 0; l < QC_LANES; l++) {
         s[l] = step[l];
         inverse[l] = qc_inverse(step[l]);
-        rr[l] = rq[l] = qq[l] = 0.0f;
     }
     for (size_t c = 0; c < n; c++)
         for (size_t l = 0; l < QC_LANES; l++) {
@@ -138,12 +137,11 @@ static inline void qc_try_affine(const float *x, const float *w, size_t n, float
                                  const float *offset, qc_sums *sums)
 {
     float s[QC_LANES], o[QC_LANES], inverse[QC_LANES];
-    float rr[QC_LANES], rq[QC_LANES], qq[QC_LANES], r[QC_LANES], q[QC_LANES];
+    float rr[QC_LANES] = {0}, rq[QC_LANES] = {0}, qq[QC_LANES] = {0}, r[QC_LANES] = {0}, q[QC_LANES] = {0};
     for (size_t l = 0; l < QC_LANES; l++) {
         s[l] = step[l];
         o[l] = offset[l];
         inverse[l] = qc_inverse(step[l]);
-        rr[l] = rq[l] = qq[l] = r[l] = q[l] = 0.0f;
     }
     for (size_t c = 0; c < n; c++)
         for (size_t l = 0; l < QC_LANES; l++) {
@@ -210,11 +208,9 @@ static inline void qc_search_step(const float *x, const float *w, size_t n, cons
     for (uint32_t i = 0; i < n_tries + p->n_refits; i++) {
         float past = p->first + p->stride * (float)(i / 2);
         float end = i & 1 ? p->highest + past : p->lowest - past;
-        float inverse[QC_LANES], xq[QC_LANES], qq[QC_LANES];
-        for (size_t l = 0; l < QC_LANES; l++) {
+        float inverse[QC_LANES], xq[QC_LANES] = {0}, qq[QC_LANES] = {0};
+        for (size_t l = 0; l < QC_LANES; l++)
             inverse[l] = i < n_tries ? inverse_peak[l] * end : qc_inverse(best[l]);
-            xq[l] = qq[l] = 0.0f;
-        }
         for (size_t c = 0; c < n; c++)
             for (size_t l = 0; l < QC_LANES; l++) {
                 float v = x[c * QC_LANES + l];
