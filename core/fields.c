@@ -18,10 +18,9 @@ static qc_status unknown_key(qc_job *job, place at, const char *key, const char 
     if (nearest)
         return fail_at(job, at, QC_E_INVALID, "unknown key '%.64s' in %s; did you mean '%s'?", key, what, nearest);
     char known[256] = "";
-    for (const field *f = fields; f->key && strlen(known) + strlen(f->key) + 3 < sizeof known; f++) {
-        strcat(known, *known ? ", " : "");
-        strcat(known, f->key);
-    }
+    size_t n = 0;
+    for (const field *f = fields; f->key && n + strlen(f->key) + 3 < sizeof known; f++)
+        n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", n ? ", " : "", f->key);
     return fail_at(job, at, QC_E_INVALID, "unknown key '%.64s' in %s; known: %s", key, what, known);
 }
 

@@ -9,11 +9,12 @@ enum { MAX_IMPORTANCE_KEYS = 4 };
 static qc_meta *meta_new(const char *key, uint32_t type, const void *value, size_t n)
 {
     size_t value_bytes = type == QC_TEXT ? sizeof(qc_text) + n : n, padded = (value_bytes + 7) & ~(size_t)7;
-    qc_meta *meta = malloc(sizeof *meta + padded + strlen(key) + 1);
+    size_t key_bytes = strlen(key) + 1;
+    qc_meta *meta = malloc(sizeof *meta + padded + key_bytes);
     if (!meta)
         return NULL;
     char *data = (char *)(meta + 1), *name = data + padded;
-    strcpy(name, key);
+    memcpy(name, key, key_bytes);
     *meta = (qc_meta){.size = sizeof *meta, .key = name, .type = type, .count = 1, .data = data};
     if (type == QC_TEXT) {
         char *bytes = data + sizeof(qc_text);

@@ -7,7 +7,8 @@
 
 static qc_status no_memory(qc_job *job)
 {
-    return job->fail(job, QC_E_NOMEM, "out of memory for a recipe");
+    job->fail(job, QC_E_NOMEM, "out of memory for a recipe");
+    return QC_E_NOMEM;
 }
 
 static qc_status read_model(qc_job *job, const yaml_node *value, void *into)

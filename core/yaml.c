@@ -69,7 +69,7 @@ void yaml_node_free(yaml_node *node)
 
 qc_status yaml_append(qc_job *job, yaml_node *list, yaml_node *value)
 {
-    if (!array_reserve(&list->items, &list->capacity, list->n, sizeof *list->items)) {
+    if (!array_reserve(&list->items, &list->capacity, list->n, sizeof(yaml_node *))) {
         yaml_node_free(value);
         return job->fail(job, QC_E_NOMEM, "out of memory for a YAML file");
     }
