@@ -29,8 +29,9 @@ static const shape shapes[] = {
     {"odd-288", 6, 6, 6, 0, 288, 768},
 };
 
-static const char *const dense_names[] = {"attn_k", "attn_output", "attn_q", "attn_v", "ffn_down", "ffn_gate", "ffn_up"};
-static const char *const expert_names[] = {"attn_k",         "attn_output",  "attn_q",     "attn_v",
+static const char *const dense_names[] = {"attn_k",   "attn_output", "attn_q", "attn_v",
+                                          "ffn_down", "ffn_gate",    "ffn_up"};
+static const char *const expert_names[] = {"attn_k",        "attn_output",   "attn_q",       "attn_v",
                                            "ffn_down_exps", "ffn_gate_exps", "ffn_gate_inp", "ffn_up_exps"};
 
 /* A model of a shape, names and metadata alone. */

@@ -83,6 +83,11 @@ static void test_refusals(void **state)
     expect_refusal(*state, "a: 1\n---\nb: 2\n", "t:2:1: a second document in one file");
     expect_refusal(*state, "a: \"\\0\"\n", "t:1:4: a zero byte in a text");
     expect_refusal(*state, "\"a\\0b\": 1\n", "t:1:1: a zero byte in a key");
+    expect_refusal(*state, "a: {b: 1", "t:2:1: did not find expected ',' or '}'");
+    expect_refusal(*state, "a:\n\t- 1\n", "t:2:1: found character that cannot start any token");
+    expect_refusal(*state, "a: \xff\n", "t:1:1: invalid leading UTF-8 octet");
+    expect_refusal(*state, "a: \xc3(\n", "t:1:1: invalid trailing UTF-8 octet");
+    expect_refusal(*state, "a: \x01\n", "t:1:1: control characters are not allowed");
 }
 
 static void test_bounds(void **state)
