@@ -98,6 +98,8 @@ static int take_item(void *arg, const char *section, const char *key, const char
     ini_file *f = p->file;
     if (strlen(section) > MAX_NAME || strlen(key) > MAX_NAME)
         fail_at(p, p->line, "name of more than %d characters", MAX_NAME);
+    if (!*key)
+        fail_at(p, p->line, "value without a key");
     if (f->n == MAX_ITEMS)
         fail_at(p, p->line, "more than %d keys", MAX_ITEMS);
     check_repeats(p, section, key);

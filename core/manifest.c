@@ -77,12 +77,16 @@ static int is_name(const char *s)
     return n > 0 && s[n] == 0 && s[0] != '-';
 }
 
+/* Is `word` one of the words between blanks? */
 static int word_in(const char *words, const char *word)
 {
     size_t n = strlen(word);
-    for (const char *at = strstr(words, word); at; at = strstr(at + 1, word))
-        if ((at == words || at[-1] == ' ') && (at[n] == ' ' || at[n] == 0))
+    while (*words) {
+        size_t length = strcspn(words, " ");
+        if (length == n && !memcmp(words, word, n))
             return 1;
+        words += length + strspn(words + length, " ");
+    }
     return 0;
 }
 

@@ -88,6 +88,7 @@ static void wrong_ones_say_what_and_where(void **state)
         {"name = p\n", "p.ini:1: unknown section []; want [plugin], [requires], [kind:id] or [setting:id.name]"},
         {"[plugin\nname = p\n", "p.ini:1: section header without ']'"},
         {"[plugin]\nname\n", "p.ini:2: neither [section], nor key = value, nor comment"},
+        {"[plugin]\n= p\n", "p.ini:2: value without a key"},
         {"[plugin]\nname = p\n  more\n", "p.ini:3: line begins with blanks"},
         {"[plugin]\nname = \x1b[31m\n", "p.ini:2: control character 0x1b"},
         {"[plugin]\nname = a\x7f\n", "p.ini:2: control character 0x7f"},
