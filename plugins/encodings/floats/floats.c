@@ -40,7 +40,7 @@ FLOATS(FLOATS_VARIANTS)
     static const qc_encoding_desc desc_##type = {                                          \
         .base = {.size = sizeof(qc_encoding_desc), .kind = QC_KIND_ENCODING, .id = #type}, \
         .block_cols = 1,                                                                   \
-        .block_bytes = bytes,                                                              \
+        .block_bytes = (bytes),                                                            \
         .sub_cols = 1,                                                                     \
         .snap_cols = 1,                                                                    \
         .reference = &floats_ops_reference[FLOATS_##type],                                 \

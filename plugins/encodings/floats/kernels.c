@@ -40,12 +40,12 @@ static void encode_rows(encode_row_fn encode_row, size_t bytes, const qc_coder *
     static void decode_row_##type(float *row, const uint8_t *from, size_t n)                                        \
     {                                                                                                               \
         for (size_t c = 0; c < n; c++)                                                                              \
-            row[c] = read_##type(from + c * bytes);                                                                 \
+            row[c] = read_##type(from + c * (bytes));                                                               \
     }                                                                                                               \
     static void encode_row_##type(uint8_t *restrict to, const float *restrict row, size_t n)                        \
     {                                                                                                               \
         for (size_t c = 0; c < n; c++)                                                                              \
-            write_##type(to + c * bytes, row[c]);                                                                   \
+            write_##type(to + c * (bytes), row[c]);                                                                 \
     }                                                                                                               \
     static void decode_##type(const qc_coder *e, float *x, const void *src, size_t n_rows, size_t n_cols)           \
     {                                                                                                               \

@@ -115,7 +115,7 @@ static void encode(const qc_coder *e, void *dst, const float *x, const float *im
     kq_buffer b;
     qc_grid g = grid_in(&b);
     const uint32_t sub_cols = e->desc->sub_cols;
-    fit(e, &g, x, importance, 0, (uint32_t)n_cols / sub_cols);
+    fit(e, &g, x, importance, 0, kq_n_subs(type_of(e)));
     for (size_t j = 0; j < n_cols / sub_cols; j++) {
         size_t at = j * sub_cols * QC_LANES;
         qc_lanes_snap(x + at, sub_cols, (float)e->desc->lowest, (float)e->desc->highest, b.step + j * QC_LANES,

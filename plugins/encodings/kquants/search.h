@@ -78,7 +78,8 @@ static void kq_block_scale(uint32_t n_subs, const float (*target)[QC_LANES], con
             peak[l] = qc_abs(target[j][l]) > qc_abs(peak[l]) ? target[j][l] : peak[l];
     for (uint32_t i = 0; i < 2 * KQ_BLOCK_TRIES; i++) {
         float tried[QC_LANES], inverse[QC_LANES], cost[QC_LANES] = {0};
-        float past = 1.5f - 0.25f * (float)(i / 2);
+        uint32_t place = i / 2;
+        float past = 1.5f - 0.25f * (float)place;
         if (i % 2 == 1 && lowest == 0.0f)
             continue;
         for (size_t l = 0; l < QC_LANES; l++) {
@@ -233,7 +234,7 @@ static void kq_fit_block(kq_job *k, kq_state *best)
 {
     const uint32_t n_subs = kq_n_subs(k->type);
     float least[QC_LANES];
-    kq_state s;
+    kq_state s = {0};
     for (uint32_t j = 0; j < n_subs; j++)
         kq_aim_freely(k, j);
     kq_block_scales(k, &s);

@@ -137,13 +137,13 @@ static inline void qc_snap_nearest(const qc_coder *e, const qc_grid *g, float *v
     for (size_t r = 0; r < QC_LANES; r++) {
         float t = step[r] != 0.0f ? (x[r] - offset[r]) / step[r] : 0.0f;
         int32_t best = zero;
-        if (step[r] != 0.0f && !d->levels) {
-            t = t < (float)lo ? (float)lo : t > (float)hi ? (float)hi : t;
-            best = qc_round_even(t);
-        } else if (step[r] != 0.0f) {
+        if (step[r] != 0.0f && d->levels) {
             best = lo;
             while (best < hi && t - d->levels[best - lo] > d->levels[best + 1 - lo] - t)
                 best++;
+        } else if (step[r] != 0.0f) {
+            t = t < (float)lo ? (float)lo : t > (float)hi ? (float)hi : t;
+            best = qc_round_even(t);
         }
         float scaled = step[r] * (d->levels ? d->levels[best - lo] : (float)best);
         code[r] = best;
@@ -196,7 +196,7 @@ static inline qc_status qc_encode_rows(qc_job *job, const qc_coder *e, void *dst
             unsigned char *at = (unsigned char *)dst + row * e->row_bytes + qc_piece_at(e, col);
             const float *weight = importance ? importance + col : NULL;
             qc_tile_from_rows(tile, rows + row * e->cols + col, e->cols, n, n_cols);
-            if (e->ops->encode) {
+            if (!grid) {
                 e->ops->encode(e, at, tile, weight, n, n_cols);
                 continue;
             }

@@ -80,7 +80,7 @@ static inline int qc_lanes_weights(float *w, const float *importance, size_t n)
     for (size_t c = 0; importance && c < n; c++)
         largest = qc_max(largest, importance[c]);
     for (size_t c = 0; c < n; c++)
-        w[c] = largest > 0.0f ? qc_max(importance[c] / largest, 1e-6f) : 1.0f;
+        w[c] = importance && largest > 0.0f ? qc_max(importance[c] / largest, 1e-6f) : 1.0f;
     return largest > 0.0f;
 }
 
@@ -206,7 +206,8 @@ static inline void qc_search_step(const float *x, const float *w, size_t n, cons
         best[l] = most[l] = 0.0f;
     }
     for (uint32_t i = 0; i < n_tries + p->n_refits; i++) {
-        float past = p->first + p->stride * (float)(i / 2);
+        uint32_t place = i / 2;
+        float past = p->first + p->stride * (float)place;
         float end = i & 1 ? p->highest + past : p->lowest - past;
         float inverse[QC_LANES], xq[QC_LANES] = {0}, qq[QC_LANES] = {0};
         for (size_t l = 0; l < QC_LANES; l++)
@@ -312,7 +313,8 @@ static inline void qc_search_affine(const float *x, const float *w, size_t n, co
     }
     const uint32_t n_tries = p->n_tries[weighted] * p->n_offsets;
     for (uint32_t i = 0; i < n_tries + p->n_refits; i++) {
-        float end = p->highest + p->first + p->stride * (float)(i / p->n_offsets);
+        uint32_t place = i / p->n_offsets;
+        float end = p->highest + p->first + p->stride * (float)place;
         float inward = p->shrink * (float)(i % p->n_offsets);
         float inverse[QC_LANES], start[QC_LANES];
         for (size_t l = 0; l < QC_LANES; l++) {
