@@ -87,9 +87,8 @@ static void fit(const qc_coder *e, qc_grid *g, const float *x, const float *impo
 static void snap(const qc_coder *e, qc_grid *g, float *value, int32_t *code, const float *x, const float *importance,
                  uint32_t col)
 {
-    (void)importance;
+    (void)importance, (void)col;
     qc_lanes_snap(x, 1, (float)e->desc->lowest, (float)e->desc->highest, g->step, g->offset, value, code);
-    (void)col;
 }
 
 /* One row's codes, counted from 0, out of a tile's. */

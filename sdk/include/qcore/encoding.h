@@ -47,7 +47,8 @@ struct qc_ops_encoding {
     void (*decode)(const qc_coder *e, float *x, const void *src, size_t n_rows, size_t n_cols);
     /* Best plain rounding of a block, scale search included. NULL: fit, snap, pack (qc_encode_tile does that). */
     void (*encode)(const qc_coder *e, void *dst, const float *x, const float *importance, size_t n_rows, size_t n_cols);
-    /* Chooses the scales of sub-blocks [sub, sub + n_subs). sub > 0 or n_subs < all: the block's own scales are kept. */
+    /* Chooses the scales of sub-blocks [sub, sub + n_subs); x and importance are the whole block's. sub > 0 or
+     * n_subs < all: the block's own scales are kept. */
     void (*fit)(const qc_coder *e, qc_grid *g, const float *x, const float *importance, uint32_t sub, uint32_t n_subs);
     /* The grid's nearest value and code for snap_cols columns from block column `col`. NULL: qc_snap_nearest. */
     void (*snap)(const qc_coder *e, qc_grid *g, float *value, int32_t *code, const float *x, const float *importance,
