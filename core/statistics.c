@@ -251,7 +251,9 @@ static qc_status read_file(qc_job *job, registry *plugins, const recipe *rec, co
     contents_init(&r.found, r.file.source);
     status = read_all(&r);
     if (status != QC_OK) {
-        job_add_context(job, "calibration.imatrix");
+        const char *name = r.file.source->name(r.file.source, 0);
+        if (!strstr(job_message(job), name))
+            job_add_context(job, "%s", rec->calibration.imatrix);
         job_add_place(job, rec->calibration.at.file, rec->calibration.at.line, rec->calibration.at.column);
     }
     if (r.index && r.file.format->release)
