@@ -65,11 +65,12 @@ static qc_status open_backends(registry *r, qc_job *job, int allow_inexact, cons
     return QC_OK;
 }
 
-static qc_status fill_tables(registry *r, qc_job *job, const qc_backend_desc *const *backends, size_t n)
+static qc_status fill_tables(const registry *r, struct op_tables *all, qc_job *job,
+                             const qc_backend_desc *const *backends, size_t n)
 {
     for (size_t k = 0; k < N_TABLES; k++) {
         const struct table *t = &tables[k];
-        void *table = (char *)r->tables + t->offset;
+        void *table = (char *)all + t->offset;
         const uint32_t size = (uint32_t)t->size;
         memset(table, 0, t->size);
         memcpy(table, &size, sizeof size);
@@ -87,13 +88,16 @@ static qc_status fill_tables(registry *r, qc_job *job, const qc_backend_desc *co
 qc_status registry_load_backends(registry *r, qc_job *job, int allow_inexact)
 {
     size_t n = 0;
+    struct op_tables *all = r->tables ? r->tables : malloc(sizeof *all);
     const qc_backend_desc **backends = calloc(r->n + 1, sizeof *backends);
-    if (!r->tables)
-        r->tables = malloc(sizeof *r->tables);
-    qc_status status = backends && r->tables ? open_backends(r, job, allow_inexact, backends, &n)
-                                             : job->fail(job, QC_E_NOMEM, "out of memory for op tables");
+    r->tables = all;
+    if (!all || !backends) {
+        free(backends);
+        return job->fail(job, QC_E_NOMEM, "out of memory for op tables");
+    }
+    qc_status status = open_backends(r, job, allow_inexact, backends, &n);
     if (status == QC_OK)
-        status = fill_tables(r, job, backends, n);
+        status = fill_tables(r, all, job, backends, n);
     free(backends);
     return status;
 }

@@ -36,6 +36,7 @@ typedef struct options {
     const char *kind, *cpu_mask, **folders, **names;
     size_t n_folders, n_names;
     int broken, json, help;
+    char kind_word[64];
 } options;
 
 typedef struct context {
@@ -90,14 +91,15 @@ static qc_status take_argument(qc_job *job, options *o, int argc, char **argv, i
 }
 
 /* "methods" is as good as "method". */
-static qc_status check_kind(qc_job *job, options *o, char *word, size_t size)
+static qc_status check_kind(qc_job *job, options *o)
 {
     static const char *const kinds[] = {"method", "encoding", "format", "backend", "architecture", "tokenizer"};
     const char *nearest = NULL;
     if (!o->kind)
         return QC_OK;
+    char *word = o->kind_word;
     size_t n = strlen(o->kind);
-    snprintf(word, size, "%.*s", (int)(n > 1 && n < 64 && o->kind[n - 1] == 's' ? n - 1 : n), o->kind);
+    snprintf(word, sizeof o->kind_word, "%.*s", (int)(n > 1 && n < 64 && o->kind[n - 1] == 's' ? n - 1 : n), o->kind);
     o->kind = word;
     if (kind_of_word(word) || strchr(word, '.') || !strcmp(word, "plugin"))
         return QC_OK;
@@ -185,7 +187,7 @@ static qc_status check(context *c, const options *o)
         return status;
     for (size_t i = 0; !o->n_names && i < registry_count(c->registry); i++)
         choose(c, registry_at(c->registry, i));
-    for (size_t i = 0; i < c->n_chosen; i++)
+    for (size_t i = 0; i < c->n_chosen && c->chosen[i]; i++)
         failed += !check_one(c, c->chosen[i]);
     return failed ? qc_fail(c->job, QC_E_UNSUPPORTED, "%zu of %zu failed", failed, c->n_chosen) : QC_OK;
 }
@@ -232,12 +234,11 @@ static qc_status run(context *c, options *o)
 
 static qc_status parse_and_run(context *c, options *o, int argc, char **argv)
 {
-    char kind[64];
     qc_status status = QC_OK;
     for (int i = 1; i < argc && status == QC_OK; i++)
         status = take_argument(c->job, o, argc, argv, &i);
     if (status == QC_OK)
-        status = check_kind(c->job, o, kind, sizeof kind);
+        status = check_kind(c->job, o);
     if (status == QC_OK && o->help)
         return fputs(help, stdout), QC_OK;
     return status == QC_OK ? run(c, o) : status;

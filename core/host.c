@@ -22,7 +22,11 @@ struct host {
 
 static struct host *own(const qc_host *host)
 {
-    return (struct host *)(uintptr_t)host; /* const to plugins; the sink's lock is ours to take */
+    union {
+        const qc_host *shown; /* const to plugins; the sink's lock is ours to take */
+        struct host *own;
+    } host_of = {host};
+    return host_of.own;
 }
 
 static void host_log(const qc_host *host, int level, const char *message)

@@ -1,4 +1,5 @@
 #include "core/job_impl.h"
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,10 +45,11 @@ static arena_block *new_block(arena *a, size_t bytes)
 }
 
 /* Blocks beyond the current one are empty: the next that is too small is replaced by a larger one. */
-static arena_block *next_block(arena *a, size_t bytes)
+static arena_block *next_block(arena *a, const arena_block *full, size_t bytes)
 {
-    size_t start = a->n ? a->blocks[a->current].start + a->blocks[a->current].used : 0;
-    size_t next = a->n ? a->current + 1 : 0;
+    size_t start = full ? full->start + full->used : 0;
+    size_t next = full ? a->current + 1 : 0;
+    assert(a->blocks || !a->n);
     while (a->n > next && a->blocks[a->n - 1].size < bytes)
         free(a->blocks[--a->n].data);
     if (next == a->n) {
@@ -75,7 +77,7 @@ static void *job_scratch(qc_job *job, size_t bytes)
     bytes = bytes ? (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT : ALIGNMENT;
     arena_block *b = a->n ? &a->blocks[a->current] : NULL;
     if (!b || b->size - b->used < bytes)
-        b = next_block(a, bytes);
+        b = next_block(a, b, bytes);
     if (!b)
         return NULL;
     void *p = b->data + b->used;

@@ -3,6 +3,7 @@
 #include "core/log.h"
 #include "core/paths.h"
 #include "core/settings.h"
+#include <assert.h>
 #include <ctype.h>
 #include <float.h>
 #include <stdlib.h>
@@ -205,6 +206,7 @@ static qc_status add_key(const reader *r, plugin_entry *e, const ini_item *i)
 
 static qc_status read_entry_key(const reader *r, const ini_item *i)
 {
+    assert(r->m->entries);
     plugin_entry *e = &r->m->entries[r->m->n_entries - 1];
     if (!strcmp(i->key, "summary"))
         return set_text(r, &e->summary, i->value);

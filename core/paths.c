@@ -17,9 +17,7 @@ char *path_join(const char *folder, const char *name)
     char *path = malloc(n + m + 2);
     if (!path)
         return NULL;
-    memcpy(path, folder, n);
-    path[n] = '/';
-    memcpy(path + n + 1, name, m + 1);
+    snprintf(path, n + m + 2, "%.*s/%s", (int)n, folder, name);
     return path;
 }
 

@@ -243,7 +243,7 @@ qc_status registry_coder(registry *r, qc_job *job, const char *encoding, uint64_
     const void *desc;
     uint64_t row_bytes;
     qc_status status = registry_open(r, job, "encoding", encoding, &desc);
-    if (status != QC_OK)
+    if (status != QC_OK || !desc)
         return status;
     const loaded_encoding *l = desc;
     if (cols == 0 || cols > SIZE_MAX || cols % l->desc.block_cols)
