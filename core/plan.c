@@ -272,15 +272,26 @@ static void add_up(plan *p)
     }
 }
 
-static void warn_of_carried(const planner *p)
+/* Some tensors that no plugin decodes may stay as they are; a run in which all do is not what was asked for. */
+static qc_status check_carried(const planner *p)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < p->plan->n_items; i++)
-        n += !p->plan->items[i].to.desc;
+    size_t n = 0, n_rounded = 0;
+    const char *encoding = NULL;
+    for (size_t i = 0; i < p->plan->n_items; i++) {
+        const plan_item *item = &p->plan->items[i];
+        n += !item->to.desc;
+        n_rounded += !item->carried;
+        encoding = item->to.desc ? encoding : item->encoding;
+    }
+    if (n && !n_rounded)
+        return qc_fail(p->job, QC_E_UNSUPPORTED,
+                       "%s: no plugin decodes %s, so nothing can be quantized; start from the model in 8 bits or more",
+                       p->model->path, encoding);
     if (n)
         log_say(p->job->host, QC_LOG_WARNING,
                 "%zu of %zu tensors are in encodings that no plugin decodes and are carried over as they are", n,
                 p->plan->n_items);
+    return QC_OK;
 }
 
 /* Blocks of fewer than 8 bits a weight have lost what another encoding cannot bring back. */
@@ -316,6 +327,8 @@ qc_status plan_make(qc_job *job, registry *r, const recipe *rec, const model *m,
     if (status == QC_OK)
         status = plan_tensors(&p, statistics != NULL);
     if (status == QC_OK)
+        status = check_carried(&p);
+    if (status == QC_OK)
         status = plan_metas(job, made, p.rules, statistics);
     if (status != QC_OK) {
         plan_free(made);
@@ -323,7 +336,6 @@ qc_status plan_make(qc_job *job, registry *r, const recipe *rec, const model *m,
         return status;
     }
     add_up(made);
-    warn_of_carried(&p);
     warn_of_coarse(&p);
     return QC_OK;
 }

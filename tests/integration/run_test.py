@@ -176,6 +176,11 @@ class RunTest(unittest.TestCase):
                                          gguf.GGMLQuantizationType.Q8_0)
         self.assertLess(numpy.square(decoded - weights).sum() / numpy.square(weights.astype(float)).sum(), 1e-4)
 
+    def test_a_run_that_could_quantize_nothing_says_so(self):
+        codes = numpy.random.default_rng(2).integers(0, 256, (16, 66), numpy.uint8)
+        path = self.write_gguf("in.gguf", {"blk.0.strange.weight": (codes, gguf.GGMLQuantizationType.IQ2_XXS)})
+        self.expect_error(3, "no plugin decodes iq2_xxs, so nothing can be quantized", path, "Q4_K_M")
+
     def test_stacked_matrices(self):
         random = numpy.random.default_rng(3)
         experts = random.standard_normal((3, 40, 256)).astype("<f2")
