@@ -45,7 +45,7 @@ static int compare_rank(const void *a, const void *b)
     return strcmp(x->base.id, y->base.id);
 }
 
-/* The usable ones, lowest rank first. */
+/* The usable ones, lowest rank first. No recipe names a backend, so one that cannot be loaded stops no run. */
 static qc_status open_backends(registry *r, qc_job *job, int allow_inexact, const qc_backend_desc **backends, size_t *n)
 {
     *n = 0;
@@ -55,6 +55,11 @@ static qc_status open_backends(registry *r, qc_job *job, int allow_inexact, cons
         if (strcmp(e->kind, "backend") != 0 || e->state != PLUGIN_USABLE)
             continue;
         qc_status status = registry_open(r, job, e->kind, e->id, &desc);
+        if (status == QC_E_UNSUPPORTED) {
+            job->host->log(job->host, QC_LOG_WARNING, job_message(job));
+            job_clear(job);
+            continue;
+        }
         if (status != QC_OK)
             return status;
         backends[*n] = desc;

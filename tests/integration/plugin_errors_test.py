@@ -263,6 +263,28 @@ class Broken(unittest.TestCase):
                 self.assertIn(done.returncode, (2, 5))
                 self.assertEqual(done.stderr, f"qcore: error: plugin folder {path}: {message}\n")
 
+    def test_search_path(self):
+        """Command line, $QCORE_PLUGIN_PATH, the user's folder, the program's own: first wins; never the current one."""
+        home = self.path / "home"
+        roots = [self.path / "line", self.path / "first", self.path / "second", home / "qcore" / "plugins"]
+        for root in roots:
+            self.plugin(None, root=root)
+        environment = dict(os.environ, QCORE_PLUGIN_PATH=f"{roots[1]}::{roots[2]}", XDG_DATA_HOME=str(home))
+
+        def found(*arguments, **changes):
+            done = qcore.run("plugins", "list", "--json", *arguments, env={**environment, **changes}, cwd=roots[0])
+            listed = json.loads(done.stdout)["plugins"]
+            self.assertIn("rtn", [p["id"] for p in listed])
+            bad = [p for p in listed if p["id"] == "bad"]
+            self.assertTrue(all(p["state"] == "shadowed" for p in bad[1:]))
+            return [pathlib.Path(p["manifest"]).parents[1] for p in bad]
+
+        self.assertEqual(found("--plugin-path", roots[0]), roots)
+        self.assertEqual(found(), roots[1:])
+        self.assertEqual(found(QCORE_PLUGIN_PATH=""), roots[3:])
+        self.assertEqual(found(QCORE_PLUGIN_PATH="", XDG_DATA_HOME="relative"), [])
+        self.assertEqual(found("--plugin-path", "."), [pathlib.Path("."), *roots[1:]])
+
     # ---- the list ----
 
     def test_duplicate_id(self):
