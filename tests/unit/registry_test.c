@@ -144,6 +144,22 @@ static void what_others_may_write_is_refused(void **state)
     registry_free(r);
 }
 
+/* Our own group may write: systems with a group for every user leave files so. */
+static void groups_are_told_apart(void **state)
+{
+    scratch_folder *s = *state;
+    make_plugin(s, "a", "p1", "0.1", "[method:m1]\nsummary = s\n");
+    make_plugin(s, "a", "p2", "0.1", "[method:m2]\nsummary = s\n");
+    assert_int_equal(chmod(scratch_path(s, "a/p1"), 0775), 0);
+    if (chown(s->name, (uid_t)-1, getegid()) != 0 || chown(scratch_path(s, "a/p2"), (uid_t)-1, 54321) != 0)
+        skip(); /* only root may give files away */
+    assert_int_equal(chmod(s->name, 0775), 0);
+    registry *r = open_folders(s, NULL);
+    expect_entry(r, "method", "m1", 0, PLUGIN_USABLE, "");
+    expect_entry(r, "plugin", "p2", 0, PLUGIN_UNSAFE, "/a/p2: mode 0775 lets others write it");
+    registry_free(r);
+}
+
 static void bad_masks_fail(void **state)
 {
     scratch_folder *s = *state;
@@ -257,6 +273,7 @@ int main(void)
         TEST(first_wins),
         TEST(needs_are_checked),
         TEST(what_others_may_write_is_refused),
+        TEST(groups_are_told_apart),
         TEST(bad_masks_fail),
         TEST(every_built_plugin_opens),
         TEST(coders_are_complete),
