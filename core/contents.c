@@ -236,7 +236,8 @@ static const qc_meta *find_of_family(qc_meta *const *metas, size_t n, const char
     const qc_text *text = family->data;
     for (size_t i = 0; i < n; i++) {
         const char *k = metas[i]->key;
-        if (!strncmp(k, text->data, text->length) && k[text->length] == '.' && !strcmp(k + text->length + 1, key))
+        int begins = strlen(k) > text->length && !memcmp(k, text->data, text->length); /* which may hold zero bytes */
+        if (begins && k[text->length] == '.' && !strcmp(k + text->length + 1, key))
             return metas[i];
     }
     return NULL;

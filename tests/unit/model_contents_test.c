@@ -124,6 +124,21 @@ static void counts_are_found_for_scalar_and_layer(void **state)
     contents_free(&c);
 }
 
+/* Compared as C strings, "a" began with this family and was then read far past its end. */
+static void a_zero_byte_in_a_family_matches_no_key(void **state)
+{
+    scratch_folder *s = *state;
+    const char family[] = "a\0a family with a zero byte in its name";
+    const qc_text text = {family, sizeof family - 1};
+    const qc_meta meta = {sizeof meta, "general.architecture", QC_TEXT, 0, 1, &text};
+    contents c;
+    contents_init(&c, NULL);
+    qc_meta_u32(&c.scan, s->job, "a", 1);
+    assert_int_equal(c.scan.meta(&c.scan, s->job, &meta), QC_OK);
+    assert_int_equal(metas_count(c.metas, c.n_metas, "block_count", 0, 7), 7);
+    contents_free(&c);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, scratch_begin, scratch_end)
 
 int main(void)
@@ -134,6 +149,7 @@ int main(void)
         TEST(twins_are_refused),
         TEST(texts_are_copied_with_any_bytes),
         TEST(counts_are_found_for_scalar_and_layer),
+        TEST(a_zero_byte_in_a_family_matches_no_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
