@@ -2,6 +2,7 @@
 #include "core/array.h"
 #include "core/job.h"
 #include "core/names.h"
+#include "core/paths.h"
 #include "core/source.h"
 #include <dirent.h>
 #include <errno.h>

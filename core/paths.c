@@ -21,6 +21,25 @@ char *path_join(const char *folder, const char *name)
     return path;
 }
 
+const char *path_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+qc_status path_split(qc_job *job, const char *path, char **folder, char **name)
+{
+    const char *slash = strrchr(path, '/');
+    *folder = !slash ? strdup(".") : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
+    *name = strdup(path_name(path));
+    if (*folder && *name)
+        return QC_OK;
+    free(*folder);
+    free(*name);
+    *folder = *name = NULL;
+    return qc_fail(job, QC_E_NOMEM, "out of memory for a path");
+}
+
 /* Owned real path of this program, or NULL. */
 static char *executable(void)
 {

@@ -4,6 +4,10 @@
 
 #include "qcore/host.h"
 
+const char *path_name(const char *path); /* what follows the last slash; borrowed from the path */
+/* "a/b/c.gguf" to "a/b" and "c.gguf"; ".", where there is no slash. Owned; free both. */
+qc_status path_split(qc_job *job, const char *path, char **folder, char **name);
+
 /* Owned strings (free); NULL when out of memory. */
 char *path_join(const char *folder, const char *name);
 char *paths_share(const char *name); /* PREFIX/share/qcore/NAME, PREFIX/bin/qcore being this program */

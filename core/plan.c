@@ -2,6 +2,7 @@
 #include "core/job.h"
 #include "core/log.h"
 #include "core/names.h"
+#include "core/paths.h"
 #include "core/planmeta.h"
 #include "core/rules.h"
 #include <fnmatch.h>
@@ -20,12 +21,6 @@ typedef struct planner {
 
 /* ---- the output's format ---- */
 
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 /* Of the formats that write files, the one whose patterns fit the name; else the one that writes folders. */
 static const char *format_for_path(const registry *r, const char *path)
 {
@@ -39,10 +34,10 @@ static const char *format_for_path(const registry *r, const char *path)
         if (writes && !strcmp(writes, "folder"))
             folder_format = e->id;
         while (!writes && (list = list_next(list, pattern)))
-            if (fnmatch(pattern, base_name(path), 0) == 0)
+            if (fnmatch(pattern, path_name(path), 0) == 0)
                 return e->id;
     }
-    const char *dot = strrchr(base_name(path), '.');
+    const char *dot = strrchr(path_name(path), '.');
     return dot && dot[1] ? NULL : folder_format;
 }
 

@@ -1,4 +1,5 @@
 #include "core/planmeta.h"
+#include "core/paths.h"
 #include "core/statistics.h"
 #include <stdlib.h>
 #include <string.h>
@@ -64,17 +65,11 @@ static qc_status add(qc_job *job, plan *p, qc_meta *meta)
     return QC_OK;
 }
 
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 /* The keys by which llama-quantize says which importance file was used; only its name, so that the same input gives
  * the same bytes wherever it lies. */
 static qc_status add_importance(qc_job *job, plan *p, const statistics *s)
 {
-    const char *file = base_name(p->recipe->calibration.imatrix), *dataset = statistics_dataset(s);
+    const char *file = path_name(p->recipe->calibration.imatrix), *dataset = statistics_dataset(s);
     qc_status status = add(job, p, meta_new("quantize.imatrix.file", QC_TEXT, file, strlen(file)));
     if (status == QC_OK && dataset)
         status = add(job, p, meta_new("quantize.imatrix.dataset", QC_TEXT, dataset, strlen(dataset)));

@@ -184,16 +184,3 @@ int source_owns(const qc_source *src, const struct stat *st)
     }
     return 0;
 }
-
-qc_status path_split(qc_job *job, const char *path, char **folder, char **name)
-{
-    const char *slash = strrchr(path, '/');
-    *folder = !slash ? strdup(".") : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
-    *name = strdup(slash ? slash + 1 : path);
-    if (*folder && *name)
-        return QC_OK;
-    free(*folder);
-    free(*name);
-    *folder = *name = NULL;
-    return qc_fail(job, QC_E_NOMEM, "out of memory for a path");
-}

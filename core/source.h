@@ -13,7 +13,4 @@ const char *source_folder(const qc_source *src);
 size_t source_files(const qc_source *src); /* opened so far */
 int source_owns(const qc_source *src, const struct stat *st); /* is this one of the files that were opened? */
 
-/* "a/b/c.gguf" to "a/b" and "c.gguf"; ".", where there is no slash. Owned; free both. */
-qc_status path_split(qc_job *job, const char *path, char **folder, char **name);
-
 #endif

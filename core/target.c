@@ -1,6 +1,6 @@
 #include "core/target.h"
 #include "core/array.h"
-#include "core/source.h"
+#include "core/paths.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,5 @@
 /* Files of a folder, opened for reading: bounded, regular, inside the folder. */
+#include "core/paths.h"
 #include "core/source.h"
 #include "scratch_folder.h"
 #include <setjmp.h>
