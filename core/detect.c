@@ -1,56 +1,19 @@
 #include "core/detect.h"
-#include "core/array.h"
 #include "core/job.h"
 #include "core/names.h"
 #include "core/paths.h"
 #include "core/source.h"
-#include <dirent.h>
 #include <errno.h>
 #include <fnmatch.h>
+#include <stdlib.h>
 
-enum { HEAD_BYTES = 4096, MAX_FILES = 100000 };
+enum { HEAD_BYTES = 4096 };
 
 /* Names in a folder, sorted. */
 typedef struct listing {
     char **names;
-    size_t n, capacity;
+    size_t n;
 } listing;
-
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static void listing_free(listing *l)
-{
-    for (size_t i = 0; i < l->n; i++)
-        free(l->names[i]);
-    free(l->names);
-}
-
-static qc_status list_folder(qc_job *job, const char *path, listing *l)
-{
-    DIR *dir = opendir(path);
-    if (!dir)
-        return qc_fail(job, QC_E_IO, "%s: %s", path, strerror(errno));
-    const struct dirent *entry;
-    qc_status status = QC_OK;
-    while (status == QC_OK && (entry = readdir(dir))) {
-        if (entry->d_name[0] == '.')
-            continue;
-        if (l->n == MAX_FILES)
-            status = qc_fail(job, QC_E_LIMIT, "%s: more than %d files", path, MAX_FILES);
-        else if (!array_reserve(&l->names, &l->capacity, l->n, sizeof *l->names) ||
-                 !(l->names[l->n] = strdup(entry->d_name)))
-            status = qc_fail(job, QC_E_NOMEM, "out of memory for a list of files");
-        else
-            l->n++;
-    }
-    closedir(dir);
-    if (l->n)
-        qsort(l->names, l->n, sizeof *l->names, compare_names);
-    return status;
-}
 
 static int is_format(const plugin_entry *e)
 {
@@ -92,7 +55,7 @@ static const char *find_file(const plugin_entry *e, const listing *l, int *ambig
 static int matches_name(const plugin_entry *e, const char *name)
 {
     char *names[] = {(char *)name};
-    const listing one = {names, 1, 1};
+    const listing one = {names, 1};
     int ambiguous = 0;
     return find_file(e, &one, &ambiguous) != NULL;
 }
@@ -197,14 +160,14 @@ static qc_status open_folder(qc_job *job, registry *r, const char *path, const c
     listing l = {0};
     const plugin_entry *entry = NULL;
     const char *file = NULL;
-    qc_status status = list_folder(job, path, &l);
+    qc_status status = list_folder(job, path, &l.names, &l.n);
     if (status == QC_OK)
         status = choose_in_folder(job, r, path, format_id, &l, &entry, &file);
     if (status == QC_OK && entry)
         status = source_new(job, path, file, &out->source);
     if (status == QC_OK && entry)
         status = open_as(job, r, entry->id, out);
-    listing_free(&l);
+    path_list_free(l.names, l.n);
     return status;
 }
 

@@ -4,8 +4,6 @@
 #include "core/paths.h"
 #include "core/registry_impl.h"
 #include "core/safety.h"
-#include <dirent.h>
-#include <errno.h>
 #include <unistd.h>
 
 enum { WHY_BYTES = 1200 };
@@ -45,18 +43,23 @@ static void check_library(manifest *m, const char *folder)
     free(path);
 }
 
+/* With what the job failed of. */
+static qc_status add_as_broken(qc_job *job, registry *r, const char *path, const char *name)
+{
+    char why[WHY_BYTES];
+    snprintf(why, sizeof why, "%s", job_message(job));
+    job_clear(job);
+    return add_unreadable(job, r, path, name, PLUGIN_BROKEN, why);
+}
+
 static qc_status read_manifest(qc_job *job, registry *r, const char *folder, const char *name, const char *path)
 {
     manifest *m;
     qc_status status = manifest_read(job, path, &m);
     if (status == QC_E_NOMEM)
         return status;
-    if (status != QC_OK) {
-        char why[WHY_BYTES];
-        snprintf(why, sizeof why, "%s", job_message(job));
-        job_clear(job);
-        return add_unreadable(job, r, path, name, PLUGIN_BROKEN, why);
-    }
+    if (status != QC_OK)
+        return add_as_broken(job, r, path, name);
     check_library(m, folder);
     return add_manifest(job, r, m);
 }
@@ -82,32 +85,6 @@ static qc_status look_into(qc_job *job, registry *r, const char *folder, const c
     return status;
 }
 
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* Names in a folder but those with a leading dot, sorted: readdir's order is nobody's. */
-static qc_status list_names(qc_job *job, DIR *dir, char ***names, size_t *n)
-{
-    size_t capacity = 0;
-    *names = NULL;
-    *n = 0;
-    for (struct dirent *d; (d = readdir(dir)) != NULL;) {
-        if (d->d_name[0] == '.')
-            continue;
-        if (!array_reserve(names, &capacity, *n, sizeof **names))
-            return no_memory(job);
-        (*names)[*n] = strdup(d->d_name);
-        if (!(*names)[*n])
-            return no_memory(job);
-        ++*n;
-    }
-    if (*n)
-        qsort(*names, *n, sizeof **names, compare_names);
-    return QC_OK;
-}
-
 static qc_status discover_in(qc_job *job, registry *r, const char *folder)
 {
     char why[WHY_BYTES];
@@ -116,15 +93,13 @@ static qc_status discover_in(qc_job *job, registry *r, const char *folder)
         return QC_OK;
     if (result == PATH_UNSAFE)
         return add_unreadable(job, r, folder, folder, PLUGIN_UNSAFE, why);
-    DIR *dir = opendir(folder);
-    if (!dir) {
-        snprintf(why, sizeof why, "%s: %s", folder, strerror(errno));
-        return add_unreadable(job, r, folder, folder, PLUGIN_BROKEN, why);
-    }
     char **names;
     size_t n;
-    qc_status status = list_names(job, dir, &names, &n);
-    closedir(dir);
+    qc_status status = list_folder(job, folder, &names, &n);
+    if (status == QC_E_NOMEM)
+        return status;
+    if (status != QC_OK)
+        return add_as_broken(job, r, folder, folder);
     for (size_t i = 0; i < n && status == QC_OK; i++)
         status = look_into(job, r, folder, names[i]);
     path_list_free(names, n);

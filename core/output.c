@@ -1,10 +1,9 @@
 #include "core/output.h"
 #include "core/export.h"
 #include "core/names.h"
+#include "core/paths.h"
 #include "core/source.h"
 #include "core/target.h"
-#include <dirent.h>
-#include <errno.h>
 #include <fnmatch.h>
 #include <stdlib.h>
 
@@ -153,7 +152,7 @@ static int is_side_file(const output *o, const char *name, const char *patterns)
         if (!fnmatch(pattern, name, 0))
             return 0;
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
-        if (*name != '.' && has_suffix(name, suffixes[i]))
+        if (has_suffix(name, suffixes[i]))
             return !target_has(o->target, name);
     return 0;
 }
@@ -187,15 +186,13 @@ static qc_status copy_side_files(output *o, qc_job *job, const registry *r)
     const model *m = o->plan->model;
     const plugin_entry *e = registry_entry(r, "format", m->format_id);
     const char *folder = source_folder(m->source), *patterns = e ? entry_value(e, "files") : NULL;
-    DIR *dir = opendir(folder);
-    if (!dir)
-        return qc_fail(job, QC_E_IO, "%s: %s", folder, strerror(errno));
-    const struct dirent *entry;
-    qc_status status = QC_OK;
-    while (status == QC_OK && (entry = readdir(dir)))
-        if (is_side_file(o, entry->d_name, patterns))
-            status = copy_file(o, job, entry->d_name);
-    closedir(dir);
+    char **names;
+    size_t n;
+    qc_status status = list_folder(job, folder, &names, &n);
+    for (size_t i = 0; i < n && status == QC_OK; i++)
+        if (is_side_file(o, names[i], patterns))
+            status = copy_file(o, job, names[i]);
+    path_list_free(names, n);
     return status;
 }
 

@@ -1,5 +1,6 @@
 #include "core/paths.h"
 #include "core/array.h"
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <sys/stat.h>
@@ -8,6 +9,8 @@
 #if defined(__APPLE__)
 #include <mach-o/dyld.h>
 #endif
+
+enum { MAX_NAMES = 100000 }; /* in a folder */
 
 char *path_join(const char *folder, const char *name)
 {
@@ -151,6 +154,46 @@ qc_status paths_plugins(qc_job *job, const char *const *given, size_t n_given, c
     }
     path_list_free(list.items, list.n);
     return job->fail(job, QC_E_NOMEM, "out of memory for the plugin path");
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static qc_status read_names(qc_job *job, const char *folder, DIR *dir, path_list *list)
+{
+    for (const struct dirent *entry; !list->failed && (entry = readdir(dir)) != NULL;) {
+        if (entry->d_name[0] == '.')
+            continue;
+        if (list->n == MAX_NAMES)
+            return qc_fail(job, QC_E_LIMIT, "%s: more than %d files", folder, MAX_NAMES);
+        char *name = strdup(entry->d_name);
+        list->failed = !name;
+        add_path(list, name);
+    }
+    return list->failed ? qc_fail(job, QC_E_NOMEM, "out of memory for a list of files") : QC_OK;
+}
+
+qc_status list_folder(qc_job *job, const char *folder, char ***names, size_t *n)
+{
+    path_list list = {0};
+    *names = NULL;
+    *n = 0;
+    DIR *dir = opendir(folder);
+    if (!dir)
+        return qc_fail(job, QC_E_IO, "%s: %s", folder, strerror(errno));
+    qc_status status = read_names(job, folder, dir, &list);
+    closedir(dir);
+    if (status != QC_OK) {
+        path_list_free(list.items, list.n);
+        return status;
+    }
+    if (list.n)
+        qsort(list.items, list.n, sizeof *list.items, compare_names);
+    *names = list.items;
+    *n = list.n;
+    return QC_OK;
 }
 
 void path_list_free(char **list, size_t n)

@@ -15,6 +15,9 @@ char *paths_share(const char *name); /* PREFIX/share/qcore/NAME, PREFIX/bin/qcor
 /* The search path in order: `given` (command line, then recipe), $QCORE_PLUGIN_PATH, the user's folder, the installed
  * one. Folders that need not exist. Owned; path_list_free. */
 qc_status paths_plugins(qc_job *job, const char *const *given, size_t n_given, char ***folders, size_t *n_folders);
+/* Names in a folder but those with a leading dot, sorted: readdir's order is nobody's. Owned; path_list_free. */
+qc_status list_folder(qc_job *job, const char *folder, char ***names, size_t *n);
+
 void path_list_free(char **list, size_t n);
 
 #endif
