@@ -77,13 +77,15 @@ char *paths_share(const char *name)
     return path;
 }
 
-/* $XDG_DATA_HOME/qcore/plugins or ~/.local/share/qcore/plugins; NULL where there is no home. */
-static char *user_folder(void)
+char *paths_user(const char *variable, const char *under_home, const char *name)
 {
-    const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
-    if (data && data[0] == '/')
-        return path_join(data, "qcore/plugins");
-    return home && home[0] == '/' ? path_join(home, ".local/share/qcore/plugins") : NULL;
+    const char *folder = getenv(variable), *home = getenv("HOME");
+    if (folder && folder[0] == '/')
+        return path_join(folder, name);
+    char *standard = home && home[0] == '/' ? path_join(home, under_home) : NULL;
+    char *path = standard ? path_join(standard, name) : NULL;
+    free(standard);
+    return path;
 }
 
 typedef struct path_list {
@@ -145,7 +147,7 @@ qc_status paths_plugins(qc_job *job, const char *const *given, size_t n_given, c
     for (size_t i = 0; i < n_given; i++)
         add_path(&list, strdup(given[i]));
     add_environment(&list, getenv("QCORE_PLUGIN_PATH"));
-    add_path(&list, user_folder());
+    add_path(&list, paths_user("XDG_DATA_HOME", ".local/share", "qcore/plugins"));
     add_path(&list, in_prefix("lib/qcore/plugins"));
     if (!list.failed) {
         *folders = list.items;

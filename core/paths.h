@@ -12,6 +12,9 @@ qc_status path_split(qc_job *job, const char *path, char **folder, char **name);
 char *path_join(const char *folder, const char *name);
 char *paths_share(const char *name); /* PREFIX/share/qcore/NAME, PREFIX/bin/qcore being this program */
 
+/* NAME in the user's own folder, which an XDG variable names or else lies in the home; NULL where there is neither. */
+char *paths_user(const char *variable, const char *under_home, const char *name);
+
 /* The search path in order: `given` (command line, then recipe), $QCORE_PLUGIN_PATH, the user's folder, the installed
  * one. Folders that need not exist. Owned; path_list_free. */
 qc_status paths_plugins(qc_job *job, const char *const *given, size_t n_given, char ***folders, size_t *n_folders);

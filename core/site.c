@@ -72,12 +72,10 @@ static qc_status apply_item(qc_job *job, recipe *r, const ini_file *file, const 
 /* Owned path of the file to read, or NULL: none. */
 static char *find_file(void)
 {
-    const char *named = getenv("QCORE_CONFIG"), *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+    const char *named = getenv("QCORE_CONFIG");
     if (named && *named)
         return strdup(named);
-    char *folder = config && *config ? strdup(config) : home && *home ? path_join(home, ".config") : NULL;
-    char *path = folder ? path_join(folder, "qcore/qcore.ini") : NULL;
-    free(folder);
+    char *path = paths_user("XDG_CONFIG_HOME", ".config", "qcore/qcore.ini");
     if (path && access(path, F_OK) == 0)
         return path;
     free(path);
