@@ -187,8 +187,6 @@ static qc_status read_entry_key(const reader *r, const ini_item *i)
 
 /* ---- [setting:id.name] ---- */
 
-static const char *const setting_types[] = {"int", "float", "bool", "text", "enum"};
-
 static int has_prefix(const char *section, const char *prefix)
 {
     return !strncmp(section, prefix, strlen(prefix));
@@ -208,7 +206,7 @@ static qc_status read_type(const reader *r, size_t first, setting_spec *s)
 {
     const ini_item *type = section_item(r, first, "type");
     for (int k = SETTING_INT; type && k <= SETTING_ENUM; k++)
-        if (!strcmp(type->value, setting_types[k])) {
+        if (!strcmp(type->value, setting_type_words[k])) {
             s->type = (setting_type)k;
             return QC_OK;
         }

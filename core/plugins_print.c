@@ -6,8 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const type_words[] = {"int", "float", "bool", "text", "enum"};
-
 const char *state_word(plugin_state state)
 {
     static const char *const words[] = {"usable", "broken", "filtered", "unsafe", "shadowed", "skipped"};
@@ -99,7 +97,7 @@ enum { N_COLUMNS = 5, CELL_BYTES = 256 };
 static void setting_cells(const setting_spec *spec, char cells[N_COLUMNS][CELL_BYTES])
 {
     snprintf(cells[0], CELL_BYTES, "%s", spec->name);
-    snprintf(cells[1], CELL_BYTES, "%s", type_words[spec->type]);
+    snprintf(cells[1], CELL_BYTES, "%s", setting_type_words[spec->type]);
     default_text(spec, cells[2], CELL_BYTES);
     range_text(spec, cells[3], CELL_BYTES);
     snprintf(cells[4], CELL_BYTES, "%s", or_empty(spec->unit));
@@ -174,7 +172,7 @@ static void put_setting(json_out *j, const setting_spec *spec)
 {
     put_json_object(j, NULL);
     put_json_text(j, "name", spec->name);
-    put_json_text(j, "type", type_words[spec->type]);
+    put_json_text(j, "type", setting_type_words[spec->type]);
     put_default(j, spec);
     if (spec->min > -SETTING_WHOLE && (spec->type == SETTING_INT || spec->type == SETTING_FLOAT))
         put_json_number(j, "min", spec->min);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const setting_type_words[] = {"int", "float", "bool", "text", "enum"};
+
 typedef struct setting_value {
     const char *name; /* the manifest's */
     double number;

@@ -4,6 +4,8 @@
 
 #include "core/registry.h"
 
+extern const char *const setting_type_words[]; /* by setting_type, as manifests write them */
+
 #define SETTING_WHOLE 9007199254740992.0 /* 2^53: whole numbers up to here are exact in a double */
 
 double settings_number(const qc_settings *s, const char *name);
