@@ -196,13 +196,6 @@ qc_status read_uses(qc_job *job, const yaml_node *value, void *into)
     return QC_OK;
 }
 
-qc_status read_place(qc_job *job, const yaml_node *value, void *into)
-{
-    (void)job;
-    *(place *)into = value->at;
-    return QC_OK;
-}
-
 void text_list_free(text_list *list)
 {
     for (size_t i = 0; i < list->n; i++)

@@ -19,7 +19,6 @@ qc_status read_text(qc_job *job, const yaml_node *value, void *into); /* char *,
 qc_status read_bool(qc_job *job, const yaml_node *value, void *into); /* int */
 qc_status read_count(qc_job *job, const yaml_node *value, void *into); /* uint64_t */
 qc_status read_bytes(qc_job *job, const yaml_node *value, void *into); /* uint64_t: 67108864, 64MiB, 1.5 GB */
-qc_status read_place(qc_job *job, const yaml_node *value, void *into); /* place */
 qc_status read_texts(qc_job *job, const yaml_node *value, void *into); /* text_list: one text, or a list */
 qc_status read_use(qc_job *job, const yaml_node *value, void *into); /* plugin_use: ID or {ID: {setting: value}} */
 qc_status read_uses(qc_job *job, const yaml_node *value, void *into); /* use_list: one, or a list */

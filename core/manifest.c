@@ -74,7 +74,7 @@ manifest *manifest_unreadable(const char *path, const char *folder_name, plugin_
     return NULL;
 }
 
-char *manifest_folder(const manifest *m)
+static char *folder_of(const manifest *m)
 {
     const char *slash = strrchr(m->path, '/');
     return slash ? strndup(m->path, (size_t)(slash - m->path)) : strdup(".");
@@ -83,7 +83,7 @@ char *manifest_folder(const manifest *m)
 char *manifest_library(const manifest *m)
 {
     char name[256];
-    char *folder = manifest_folder(m);
+    char *folder = folder_of(m);
     snprintf(name, sizeof name, "lib%s.so", m->library);
     char *path = folder ? path_join(folder, name) : NULL;
     free(folder);

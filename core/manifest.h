@@ -29,8 +29,7 @@ const char *
 kind_keys(const char *word); /* that its sections may have beside `summary`, between blanks; NULL: as above */
 int kind_is_known(const char *kind); /* with revision */
 
-/* Path of the library: the platform's prefix and suffix around its name, in plugin.ini's folder. Owned. */
+/* Path of the library: "libNAME.so", whatever the system, in plugin.ini's folder. Owned. */
 char *manifest_library(const manifest *m);
-char *manifest_folder(const manifest *m);
 
 #endif

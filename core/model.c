@@ -120,8 +120,6 @@ static qc_status read_headers(qc_job *job, registry *r, const recipe *rec, model
         status = take_as_they_are(job, m);
     if (status == QC_OK && canonical)
         know_canonical_family(r, m);
-    for (size_t i = 0; i < m->n_sources; i++)
-        m->stored_bytes += m->sources[i]->bytes;
     return status;
 }
 

@@ -48,7 +48,6 @@ typedef struct model {
     size_t n_tensors, capacity;
     qc_meta **metas;
     size_t n_metas;
-    uint64_t stored_bytes; /* of all tensors in the source */
 } model;
 
 qc_status model_open(qc_job *job, registry *r, const recipe *recipe, const struct role_table *roles, model **out);

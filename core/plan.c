@@ -113,8 +113,6 @@ static qc_status add_stored(planner *p, plan_item *item)
 {
     const model_tensor *t = item->tensor;
     uint64_t bytes;
-    if (t->values)
-        item->stored = 0;
     for (size_t i = 0; i < t->n_runs; i++) {
         if (!qc_mul_size(p->model->sources[t->runs[i].source]->row_bytes, t->runs[i].n, &bytes) ||
             bytes > UINT64_MAX - item->stored)

@@ -78,7 +78,7 @@ static qc_status load_numbers(const reading *r, const qc_tensor *t, uint64_t *n,
     uint64_t rows = tensor_rows(t), bytes = 0;
     *values = NULL;
     *n = t->dims[0] * rows; /* bounded when the tensor was reported */
-    if (strcmp(t->encoding, "f32") != 0)
+    if (strcmp(t->encoding, QC_ENCODING_F32) != 0)
         return qc_fail(r->job, QC_E_UNSUPPORTED, "tensor '%.100s' must be f32, it is %s", t->name, t->encoding);
     if (!qc_mul_size(*n, sizeof **values, &bytes) || bytes > r->limit)
         return qc_fail(r->job, QC_E_LIMIT, "tensor '%.100s' needs %llu bytes of memory, run.memory allows %llu",

@@ -13,10 +13,6 @@ void statistics_free(statistics *s);
 
 /* Known input of one matrix of a tensor (an expert's; 0 of plain tensors), or NULL. s may be NULL. */
 const qc_input *statistics_input(const statistics *s, const char *tensor, uint64_t matrix);
-static inline int statistics_has(const statistics *s, const char *tensor)
-{
-    return statistics_input(s, tensor, 0) != NULL;
-}
 
 size_t statistics_entries(const statistics *s); /* tensors that the file knows something of */
 uint64_t statistics_bytes(const statistics *s); /* memory held */
