@@ -33,11 +33,6 @@ typedef struct use_list {
     size_t n;
 } use_list;
 
-int text_to_count(const char *text, uint64_t *value); /* decimal digits only; 0: not a number, or too large */
-int text_to_bool(const char *text, int *value);
-int text_to_bytes(const char *text, uint64_t *value);
-int text_to_double(const char *text, double *value);
-
 void text_list_free(text_list *list);
 void use_free(plugin_use *use);
 void use_list_free(use_list *list);

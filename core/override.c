@@ -1,5 +1,5 @@
 #include "core/override.h"
-#include "core/fields.h"
+#include "core/text.h"
 #include <string.h>
 
 typedef struct step {

@@ -1,6 +1,7 @@
 #include "core/planmeta.h"
 #include "core/paths.h"
 #include "core/statistics.h"
+#include "core/text.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
 #include "core/selector.h"
-#include "core/fields.h"
+#include "core/text.h"
 #include <stdio.h>
 #include <string.h>
 

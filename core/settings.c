@@ -1,5 +1,6 @@
 #include "core/settings.h"
 #include "core/suggest.h"
+#include "core/text.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,24 +49,11 @@ void settings_free(qc_settings *s)
 
 static int parse_bool(const char *text, double *number)
 {
-    static const char *const words[2][4] = {{"false", "no", "off", "0"}, {"true", "yes", "on", "1"}};
-    for (int value = 0; value < 2; value++)
-        for (int i = 0; i < 4; i++)
-            if (!strcmp(text, words[value][i])) {
-                *number = value;
-                return 1;
-            }
-    return 0;
-}
-
-/* Plain decimal: no hexadecimal, no "nan", no "inf", nothing after it. */
-static int parse_number(const char *text, double *number)
-{
-    char *end;
-    if (!*text || text[strspn(text, "0123456789+-.eE")])
+    int value;
+    if (!text_to_bool(text, &value))
         return 0;
-    *number = strtod(text, &end);
-    return *end == 0 && isfinite(*number);
+    *number = value;
+    return 1;
 }
 
 static int is_choice(char **choices, const char *text)
@@ -114,7 +102,7 @@ int setting_parse(const setting_spec *spec, const char *text, double *number, ch
     }
     double value;
     describe_range(spec, want, n_want);
-    if (!parse_number(text, &value) || value < spec->min || value > spec->max ||
+    if (!text_to_double(text, &value) || value < spec->min || value > spec->max ||
         (spec->type == SETTING_INT && value != rint(value)))
         return 0;
     *number = value;

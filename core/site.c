@@ -1,8 +1,8 @@
 #include "core/site.h"
-#include "core/fields.h"
 #include "core/inifile.h"
 #include "core/paths.h"
 #include "core/suggest.h"
+#include "core/text.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

@@ -1,5 +1,6 @@
 /* YAML as trees: where nodes were written, what is refused, and how far a hostile file gets. */
-#include "core/fields.h"
+#include "core/text.h"
+#include "core/yaml.h"
 #include "scratch_folder.h"
 #include <setjmp.h>
 #include <stdarg.h>
