@@ -61,17 +61,10 @@ static const qc_name_rule *find_rule(const exporter *x, const char *canonical, n
     return NULL;
 }
 
-static qc_status invert_heads(const exporter *x, export_item *e, uint32_t rows, uint64_t block)
+static qc_status invert_heads(const exporter *x, model_tensor *t, uint32_t rows, uint64_t block)
 {
-    model_tensor *t = &e->view;
-    const char *key = rows == QC_ROWS_PAIR_QUERY_HEADS ? "attention.head_count" : "attention.head_count_kv";
-    uint64_t n = t->n_dims < 2 ? t->dims[0] : t->dims[1], heads = model_count(x->plan->model, key, (size_t)block, 0);
-    if (heads == 0 || n % heads != 0 || n / heads % 2 != 0)
-        return qc_fail(x->job, QC_E_INVALID, "%s: %llu rows cannot be cut into %llu heads of an even size", t->name,
-                       (unsigned long long)n, (unsigned long long)heads);
     t->row_map = rows | ROWS_INVERSE;
-    t->head_rows = n / heads;
-    return QC_OK;
+    return model_set_heads(x->job, t, model_count(x->plan->model, head_count_key(rows), (size_t)block, 0));
 }
 
 /* From canonical to the family, by its table read backwards. What the table lacks keeps its name. */
@@ -87,7 +80,7 @@ static qc_status rename_back(const exporter *x, const plan_item *item, export_it
     if (rule->flags & QC_NAME_TRANSPOSE)
         return qc_fail(x->job, QC_E_UNSUPPORTED, "%s cannot be written transposed, as %s", t->name, rule->source);
     e->view.flags |= (rule->flags & QC_NAME_ADD_ONE) ? QC_NAME_ADD_ONE | NAME_MINUS : 0;
-    qc_status status = rule->rows ? invert_heads(x, e, rule->rows, numbers.block) : QC_OK;
+    qc_status status = rule->rows ? invert_heads(x, &e->view, rule->rows, numbers.block) : QC_OK;
     e->n = name_has_expert(rule->source) ? (size_t)(t->dims[2] * t->dims[3]) : 1;
     for (; numbers.expert < e->n && status == QC_OK; numbers.expert++) {
         if (!name_fill(rule->source, numbers, name))

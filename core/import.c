@@ -292,19 +292,6 @@ static qc_status check_shape(const importer *im, const qc_name_rule *rule, const
     return QC_OK;
 }
 
-/* Rows of a bias are its elements. */
-static qc_status set_heads(const importer *im, model_tensor *t, uint64_t block)
-{
-    const char *key = t->row_map == QC_ROWS_PAIR_QUERY_HEADS ? "attention.head_count" : "attention.head_count_kv";
-    uint64_t rows = t->n_dims < 2 ? t->dims[0] : t->dims[1];
-    uint64_t heads = count_of(im, key, (size_t)block);
-    if (heads == 0 || rows % heads != 0 || rows / heads % 2 != 0)
-        return qc_fail(im->job, QC_E_INVALID, "%s: %llu rows cannot be cut into %llu heads of an even size", t->name,
-                       (unsigned long long)rows, (unsigned long long)heads);
-    t->head_rows = rows / heads;
-    return QC_OK;
-}
-
 static qc_status add_group(const importer *im, const match *first, size_t n)
 {
     model *m = im->model;
@@ -325,7 +312,10 @@ static qc_status add_group(const importer *im, const match *first, size_t n)
     set_shape(t, s, first->rule, n);
     for (size_t i = 0; i < n; i++)
         t->runs[i] = (row_run){first[i].source, 0, tensor_rows(m->sources[first[i].source])};
-    return t->row_map ? set_heads(im, t, first->numbers.block) : QC_OK;
+    if (!t->row_map)
+        return QC_OK;
+    uint64_t heads = count_of(im, head_count_key(t->row_map), (size_t)first->numbers.block);
+    return model_set_heads(im->job, t, heads);
 }
 
 static qc_status import_names(importer *im)

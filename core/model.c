@@ -32,6 +32,21 @@ model_tensor *model_add_tensor(model *m, qc_job *job, const char *name, size_t n
     return NULL;
 }
 
+const char *head_count_key(uint32_t row_map)
+{
+    return row_map == QC_ROWS_PAIR_QUERY_HEADS ? "attention.head_count" : "attention.head_count_kv";
+}
+
+qc_status model_set_heads(qc_job *job, model_tensor *t, uint64_t heads)
+{
+    uint64_t rows = t->n_dims < 2 ? t->dims[0] : t->dims[1];
+    if (heads == 0 || rows % heads != 0 || rows / heads % 2 != 0)
+        return qc_fail(job, QC_E_INVALID, "%s: %llu rows cannot be cut into %llu heads of an even size", t->name,
+                       (unsigned long long)rows, (unsigned long long)heads);
+    t->head_rows = rows / heads;
+    return QC_OK;
+}
+
 /* Names of the file are canonical: every tensor is what it is called. */
 static qc_status take_as_they_are(qc_job *job, model *m)
 {

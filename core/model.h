@@ -56,6 +56,11 @@ const qc_meta *model_meta(const model *m, const char *key);
 /* A count from "<arch>.<key>" (scalar, or element `layer` of a per-layer array); fallback where it is absent. */
 uint64_t model_count(const model *m, const char *key, size_t layer, uint64_t fallback);
 
+/* A row map works on heads: the key ("<arch>." left out) that counts those of a QC_ROWS_PAIR_*, and D from their number.
+ * Rows of a bias are its elements. */
+const char *head_count_key(uint32_t row_map);
+qc_status model_set_heads(qc_job *job, model_tensor *t, uint64_t heads);
+
 /* Stored bytes of canonical rows [row, row + n), row map applied, encoding unchanged. [any-thread] */
 qc_status model_load(const model *m, qc_job *job, const model_tensor *t, const qc_coder *stored, uint64_t row, size_t n,
                      void *dst);
