@@ -7,7 +7,6 @@
 #include "core/paths.h"
 #include "core/plugins_print.h"
 #include "core/suggest.h"
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -255,8 +254,8 @@ int cmd_plugins(int argc, char **argv)
     if (c.pool && lists) {
         c.job = pool_job(c.pool);
         status = parse_and_run(&c, &o, argc, argv);
-        if (fflush(stdout) != 0 && status == QC_OK)
-            status = qc_fail(c.job, QC_E_IO, "standard output: %s", strerror(errno));
+        if (status == QC_OK)
+            status = flush_stdout(c.job);
     }
     if (status != QC_OK)
         log_to_stderr(NULL, QC_LOG_ERROR, c.job ? job_message(c.job) : "out of memory");

@@ -162,6 +162,8 @@ int cmd_run(const run_options *options)
         host_set_log(s.host, log_beside_bar, &s);
         qc_job *job = pool_job(s.planner);
         status = run(&s, job);
+        if (status == QC_OK)
+            status = flush_stdout(job);
         progress_free(s.progress); /* the bar goes before the message comes */
         s.progress = NULL;
         if (status != QC_OK)

@@ -2,8 +2,7 @@
 #ifndef CORE_COMMANDS_H
 #define CORE_COMMANDS_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "qcore/host.h"
 
 /* The command line of a run. Strings are argv's. */
 typedef struct run_options {
@@ -17,7 +16,10 @@ typedef struct run_options {
 int cmd_run(const run_options *options); /* qcore -c recipe.yaml ... */
 int cmd_plugins(int argc, char **argv); /* qcore plugins [list | show | check] ... */
 
+/* Fails where what was printed did not arrive: a plan cut short must not look whole. */
+qc_status flush_stdout(qc_job *job);
+
 /* The exit code of a status; the table is in `qcore --help`. */
-int exit_code(int32_t status);
+int exit_code(qc_status status);
 
 #endif

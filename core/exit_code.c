@@ -1,7 +1,16 @@
 #include "core/commands.h"
-#include "qcore/abi.h"
+#include <errno.h>
+#include <string.h>
 
-int exit_code(int32_t status)
+qc_status flush_stdout(qc_job *job)
+{
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return QC_OK;
+    return qc_fail(job, QC_E_IO, "standard output: %s", errno ? strerror(errno) : "not all could be written");
+}
+
+int exit_code(qc_status status)
 {
     static const unsigned char codes[] = {
         [-QC_E_INVALID] = 2,     [-QC_E_NOMEM] = 7,   [-QC_E_UNSUPPORTED] = 3,

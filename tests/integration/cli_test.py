@@ -77,6 +77,14 @@ class CommandLineTest(unittest.TestCase):
         self.assertIn("blk.1.ffn_down.weight", process.stdout)
         self.assertFalse(output.exists())
 
+    @unittest.skipUnless(os.path.exists("/dev/full"), "a device of Linux")
+    def test_a_plan_that_cannot_be_printed_is_an_error(self):
+        with open("/dev/full", "w") as full:
+            process = subprocess.run([str(qcore.PROGRAM), "-c", str(self.recipe), "--dry-run"], stdout=full,
+                                     stderr=subprocess.PIPE, text=True)
+        self.assertEqual(process.returncode, 5)
+        self.assertIn("standard output", process.stderr)
+
     def on_a_terminal(self, **environment):
         master, slave = pty.openpty()
         process = subprocess.Popen([str(qcore.PROGRAM), "-c", str(self.recipe), "--set", "run.threads=1", "--set",
