@@ -1,6 +1,7 @@
 /* qcore: the command line. */
 #include "core/commands.h"
 #include "core/job.h"
+#include "core/recipe.h"
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -70,7 +71,7 @@ static int set_threads(run_options *o, const char *text)
     char *end;
     errno = 0;
     long n = strtol(text, &end, 10);
-    if (errno || *end || end == text || n < 1 || n > 1024)
+    if (errno || *end || end == text || n < 1 || n > RUN_MAX_THREADS)
         return usage("--threads wants a number from 1 to 1024, not ", text);
     o->threads = (unsigned)n;
     return GO_ON;
