@@ -174,9 +174,12 @@ static qc_status open_folder(qc_job *job, registry *r, const char *path, const c
 qc_status detect_format(qc_job *job, registry *r, const char *path, const char *format_id, detected *out)
 {
     struct stat st;
+    const void *none;
     memset(out, 0, sizeof *out);
     if (format_id && !strcmp(format_id, "auto"))
         format_id = NULL;
+    if (format_id && !registry_entry(r, "format", format_id))
+        return registry_open(r, job, "format", format_id, &none); /* which says why */
     if (stat(path, &st) != 0)
         return qc_fail(job, QC_E_IO, "%s: %s", path, strerror(errno));
     qc_status status = S_ISDIR(st.st_mode) ? open_folder(job, r, path, format_id, out)

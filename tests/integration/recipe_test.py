@@ -99,6 +99,11 @@ class BrokenTest(RecipeCase):
                 self.write("recipe.yaml", {**GENERAL, "quantize": quantize})
                 self.expect_error(message, "-c", "recipe.yaml", "--dry-run")
 
+    def test_a_format_that_is_none(self):
+        model = {**GENERAL["model"], "format": "safetensor"}
+        self.write("recipe.yaml", {**GENERAL, "model": model, "quantize": {"preset": "F16"}})
+        self.expect_error("no format 'safetensor'; did you mean 'safetensors'?", "-c", "recipe.yaml", "--dry-run")
+
 
 class MeaningTest(RecipeCase):
     def test_later_rules_win(self):
