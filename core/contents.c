@@ -131,7 +131,7 @@ static qc_meta *copy_meta(const qc_meta *meta)
     qc_meta *copy = (qc_meta *)(void *)block;
     *copy = *meta;
     copy->size = sizeof *copy;
-    block += sizeof *meta;
+    block += sizeof *copy;
     if (values)
         memcpy(block, meta->data, (size_t)values);
     copy->data = block;
@@ -147,9 +147,11 @@ static qc_meta *copy_meta(const qc_meta *meta)
     return copy;
 }
 
-static qc_status report_meta(const qc_scan *scan, qc_job *job, const qc_meta *meta)
+static qc_status report_meta(const qc_scan *scan, qc_job *job, const qc_meta *theirs)
 {
     contents *c = of(scan);
+    qc_meta own = {0}, *meta = &own;
+    memcpy(&own, theirs, theirs->size < sizeof own ? theirs->size : sizeof own);
     if (!meta->key || !*meta->key || strlen(meta->key) > UINT16_MAX)
         return qc_fail(job, QC_E_CORRUPT, "a metadata key that is empty or too long");
     if (value_bytes(meta->type) == 0)
