@@ -89,10 +89,10 @@ static const char *encoding_when_kept(const planner *p, const model_tensor *t)
     return widens ? QC_ENCODING_F32 : t->encoding;
 }
 
-static qc_status note(planner *p, plan_item *item, const char *format, const char *word)
+static qc_status note(planner *p, plan_item *item, const char *what, const char *word)
 {
     char text[200];
-    snprintf(text, sizeof text, "%s%s", format, word);
+    snprintf(text, sizeof text, "%s%s", what, word);
     free(item->note);
     item->note = strdup(text);
     return item->note ? QC_OK : p->job->fail(p->job, QC_E_NOMEM, "out of memory for a plan");

@@ -153,6 +153,12 @@ static qc_status read_file(qc_job *job, rule_list *list, char *path, place at, u
     return status;
 }
 
+static int is_file_name(const char *text)
+{
+    size_t n = strlen(text);
+    return n > 5 && !strcmp(text + n - 5, ".yaml");
+}
+
 /* Names of the presets in a folder; the nearest one to `wanted`, owned, or NULL. */
 static char *nearest_preset(const char *folder, const char *wanted)
 {
@@ -161,7 +167,7 @@ static char *nearest_preset(const char *folder, const char *wanted)
     char *nearest = NULL;
     while (dir && (entry = readdir(dir))) {
         size_t n = strlen(entry->d_name);
-        char *name = n > 5 && !strcmp(entry->d_name + n - 5, ".yaml") ? strndup(entry->d_name, n - 5) : NULL;
+        char *name = is_file_name(entry->d_name) ? strndup(entry->d_name, n - 5) : NULL;
         if (name && suggest_better(wanted, nearest, name) == name) {
             free(nearest);
             nearest = name;
@@ -184,12 +190,6 @@ static qc_status unknown_preset(qc_job *job, const yaml_node *value, const char 
                                      "no preset '%.64s' in %s (a file of your own ends in .yaml)", value->text, folder);
     free(nearest);
     return status;
-}
-
-static int is_file_name(const char *text)
-{
-    size_t n = strlen(text);
-    return n > 5 && !strcmp(text + n - 5, ".yaml");
 }
 
 /* A name beside the file that says it. */

@@ -123,8 +123,7 @@ static qc_status next_event(reader *r, yaml_event_t *event)
     if (yaml_parser_parse(&r->parser, event))
         return QC_OK;
     const char *problem = r->parser.problem ? r->parser.problem : "not YAML";
-    const yaml_mark_t mark = r->parser.problem_mark;
-    place at = {r->file, (unsigned)mark.line + 1, (unsigned)mark.column + 1};
+    place at = place_of(r, r->parser.problem_mark);
     return fail_at(r->job, at, r->parser.error == YAML_MEMORY_ERROR ? QC_E_NOMEM : QC_E_INVALID, "%s", problem);
 }
 
