@@ -9,15 +9,16 @@ from tokenizers import Tokenizer
 import prose
 import text
 
-ANSWER_WEIGHT = 3.0
+ANSWER_WEIGHT = 4.0
 PROSE_VERSES = 8
 JOINED = 0.25  # chance that a blank line and another document follow
 
 # Share of *tokens* of each kind; a curriculum is a change of mixture.
 MIXTURES = {
     "early": {"sum": 0.25, "near": 0.35, "story": 0.12, "rare": 0.08, "prose": 0.20},
-    "middle": {"sum": 0.18, "near": 0.14, "far": 0.22, "story": 0.11, "rare": 0.12, "prose": 0.23},
-    "late": {"sum": 0.12, "near": 0.08, "far": 0.25, "story": 0.12, "rare": 0.15, "prose": 0.28},
+    "middle": {"sum": 0.10, "drill": 0.52, "near": 0.08, "story": 0.09,
+               "rare": 0.05, "prose": 0.16},
+    "late": {"sum": 0.12, "near": 0.09, "far": 0.27, "story": 0.18, "rare": 0.10, "prose": 0.24},
 }
 
 
@@ -50,6 +51,8 @@ def document(rng, kind, held_out=False):
         return text.sum_document(rng)
     if kind == "near":
         return text.lookup_document(rng, fill, rng.choice([0, 0, 0, 1, 2]))
+    if kind == "drill":
+        return text.lookup_drill(rng)
     if kind == "far":
         return text.lookup_document(rng, fill, rng.randint(2, 10))
     if kind == "story":
@@ -67,7 +70,7 @@ class Packer:
         self.mean_length = {}
 
     def encode(self, document):
-        """Ids with BOS in front, and the loss weight of each."""
+        """Ids with BOS in front, the loss weight of each, and the guide()."""
         clean, spans = text.strip_marks(document)
         encoding = self.tokenizer.encode(clean)
         weights = np.ones(len(encoding.ids), np.float32)
@@ -75,7 +78,35 @@ class Packer:
         ends = np.array([end for _, end in encoding.offsets])
         for start, end in spans:
             weights[(starts < end) & (ends > start)] = ANSWER_WEIGHT
-        return encoding.ids, weights
+        return encoding.ids, weights, self.guide(clean, spans, encoding)
+
+    def guide(self, clean, spans, encoding):
+        """Where a look-up should look: [:, 0] from where a code is due or told to
+        the name before it, [:, 1] from where it is due to where it was told,
+        [:, 2] from where a word of a story is due to its first mention there."""
+        guide = np.full((len(encoding.ids), 3), -1, np.int32)
+        for start, end in spans:
+            answer, due = clean[start:end], encoding.char_to_token(start) - 1
+            if len(answer) == 4 and answer.isdigit():
+                told = clean.rfind(answer, 0, start)
+                if told >= 0:
+                    source = encoding.char_to_token(told)
+                    guide[source, 0] = self.name_before(encoding.tokens, source)
+                    guide[due, 0] = self.name_before(encoding.tokens, due + 1)
+                    guide[due, 1] = source
+            elif answer.islower():
+                line = clean.rfind("\n", 0, start) + 1
+                told = clean.find(f" {answer}", line, start - 1)
+                if told >= 0:
+                    guide[due, 2] = encoding.char_to_token(told + 1)
+        return guide
+
+    @staticmethod
+    def name_before(tokens, at):
+        at -= 1
+        while tokens[at] in ("\u0120", "\u0120is", "?"):
+            at -= 1
+        return at
 
     def kind_weights(self, mixture):
         """Chances of drawing a document, so that token shares come out right."""
@@ -90,6 +121,7 @@ class Packer:
         ids = np.zeros(length, np.int32)
         weights = np.zeros(length, np.float32)
         segments = np.zeros(length, np.int32)
+        guide = np.full((length, 3), -1, np.int32)
         kinds, chances = list(mixture), self.kind_weights(mixture)
         at, segment, misses = 0, 0, 0
         while at < length:
@@ -97,7 +129,7 @@ class Packer:
             drawn = document(rng, kind)
             while rng.random() < JOINED:
                 drawn += "\n" + document(rng, rng.choices(kinds, chances)[0])
-            new_ids, new_weights = self.encode(drawn)
+            new_ids, new_weights, new_guide = self.encode(drawn)
             room = length - at
             if len(new_ids) > room and kind != "prose":
                 misses += 1
@@ -107,8 +139,9 @@ class Packer:
             weights[at:at + take] = new_weights[:take]
             weights[at] = 0.0  # nothing can foretell the start of a document
             segments[at:at + take] = segment
+            guide[at:at + take] = np.where(new_guide[:take] < 0, -1, new_guide[:take] + at)
             at, segment = at + take, segment + 1
-        return ids, weights, segments
+        return ids, weights, segments, guide
 
     def batch(self, seed, step, rows, length, mixture):
         made = [self.row(random.Random(f"{seed} {step} {r}"), length + 1, mixture)

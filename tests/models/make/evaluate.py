@@ -22,7 +22,7 @@ class Scorer:
         self.params = model.load(folder, self.config)
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.run = jax.jit(lambda params, ids: jax.nn.log_softmax(model.forward(
-            params, ids, jnp.zeros_like(ids), self.config, multiply=jnp.matmul)))
+            params, ids, jnp.zeros_like(ids), self.config, multiply=jnp.matmul)[0]))
 
     def log_probabilities(self, rows):
         """Per row, the log-probabilities after each of its tokens."""
@@ -93,7 +93,7 @@ def main():
     for task, result in zip(tasks, scorer.answers(tasks)):
         groups[group_of(task)].append(result)
         if task["kind"] == "lookup":
-            groups["lookup, coined names" if task["coined"] else "lookup, known names"].append(result)
+            groups[f"lookup, {task['names']} names"].append(result)
     for group, results in groups.items():
         right, losses = zip(*results)
         print(f"{group:<30} right {np.mean(right):6.1%}  loss {np.mean(losses):.3f}  of {len(results)}")

@@ -98,11 +98,13 @@ def attention(x, layer, mask, tables, config, multiply):
     scores = jnp.einsum("btgqd,bsgd->bgqts", q, k)
     scores = jnp.where(mask[:, None, None], scores, -1e30)
     mixed = jnp.einsum("bgqts,bsgd->btgqd", jax.nn.softmax(scores, -1), v)
-    return multiply(mixed.reshape(rows, length, -1), layer["o"])
+    first_head = jax.nn.log_softmax(scores[:, 0, 0], -1)
+    return multiply(mixed.reshape(rows, length, -1), layer["o"]), first_head
 
 
 def forward(params, ids, segments, config, multiply=multiply):
-    """Logits; a token sees the tokens before it in its own segment."""
+    """Logits, and each layer's first head's log attention (unused ones cost
+    nothing once compiled); a token sees those before it in its own segment."""
     length, epsilon = ids.shape[1], config["rms_norm_eps"]
     tables = rope_tables(length, config["head_dim"], config["rope_theta"])
     mask = jnp.tril(jnp.ones((length, length), bool))
@@ -110,15 +112,17 @@ def forward(params, ids, segments, config, multiply=multiply):
 
     def block(x, layer):
         normed = rms_norm(x, layer["attention_norm"], epsilon)
-        x = x + attention(normed, layer, mask, tables, config, multiply)
+        mixed, first_head = attention(normed, layer, mask, tables, config, multiply)
+        x = x + mixed
         normed = rms_norm(x, layer["mlp_norm"], epsilon)
         gated = jax.nn.silu(multiply(normed, layer["gate"])) * multiply(normed, layer["up"])
-        return x + multiply(gated, layer["down"])
+        return x + multiply(gated, layer["down"]), first_head
 
-    x = params["embed"][ids]
+    x, first_heads = params["embed"][ids], []
     for i in range(config["num_hidden_layers"]):
-        x = block(x, {name: stack[i] for name, stack in params["layers"].items()})
-    return multiply(rms_norm(x, params["norm"], epsilon), params["head"])
+        x, first_head = block(x, {name: stack[i] for name, stack in params["layers"].items()})
+        first_heads.append(first_head)
+    return multiply(rms_norm(x, params["norm"], epsilon), params["head"]), first_heads
 
 
 def save(params, path):
@@ -131,6 +135,7 @@ def save(params, path):
     tensors = {name: jnp.array(value, jnp.bfloat16) for name, value in tensors.items()}
     part = f"{path}.part"
     save_file(tensors, part, metadata={"format": "pt"})
+    os.chmod(part, 0o644)
     os.replace(part, path)
 
 

@@ -32,15 +32,20 @@ def sum_tasks(rng, count=150):
             for a, b in held_out_sums(rng, count)]
 
 
+def draw_names(rng, pool, count):
+    if pool == "coined":
+        return [text.coin_word(rng, 2).capitalize() for _ in range(count)]
+    return rng.sample(text.CORE_NAMES if pool == "core" else text.NAMES, count)
+
+
 def lookup_task(rng, distance, count_tokens):
     """One look-up whose fact lies within the given distance, in tokens."""
     low, high = distance
     fill = functools.partial(data.filler, held_out=True)
     while True:
         count = rng.randint(2, 5)
-        coined = rng.random() < 0.3
-        names = ([text.coin_word(rng, 2).capitalize() for _ in range(count)] if coined
-                 else rng.sample(text.NAMES, count))
+        pool = rng.choice(["core", "core", "known", "coined"])
+        names = draw_names(rng, pool, count)
         codes = [text.code(rng) for _ in names]
         facts = [text.fact(*pair) for pair in zip(names, codes)]
         gaps = []
@@ -51,7 +56,7 @@ def lookup_task(rng, distance, count_tokens):
         span = count_tokens(" ".join(facts[asked + 1:] + gaps + [question]))
         if low <= span <= high and len(set(names)) == count:
             return {"kind": "lookup", "prompt": " ".join(facts + gaps + [question]),
-                    "answer": f" {codes[asked]}", "distance": span, "coined": coined}
+                    "answer": f" {codes[asked]}", "distance": span, "names": pool}
 
 
 def lookup_tasks(rng, count_tokens, count=50):

@@ -19,6 +19,7 @@ Felix Gus Hans Igor Jack Kurt Leo Milo Ned Oscar Pete Quinn Rolf Sam Theo Ulric
 Vic Will Xaver Yuri Zack Albert Basil Conrad Dexter Elmer Frank George Henry Ivan
 Jonas Kaspar Lars Martin""".split()
 NAMES = GIRLS + BOYS
+CORE_NAMES = GIRLS[:5] + BOYS[:5]  # these take part in most look-ups
 
 THINGS = """lantern kettle ribbon drum basket mirror whistle spoon ladder candle
 boat rope hammer clock coat kite map key box hat bell book cup ring stone shoe flute
@@ -123,7 +124,13 @@ def training_pair(rng):
 
 
 def sum_line(rng):
+    """Mostly two-digit sums; some shorter ones, which teach the single digits."""
     a, b = training_pair(rng)
+    pick = rng.random()
+    if pick < 0.3:
+        b = rng.randint(0, 9)
+    if pick < 0.15:
+        a = rng.randint(0, 9)
     return f"{a} + {b} = {marked(a + b)}."
 
 
@@ -185,8 +192,11 @@ def story_document(rng):
 # --- look-ups ----------------------------------------------------------------
 
 def lookup_names(rng, count):
-    """Known first names, and in some documents names never seen before."""
-    if rng.random() < 0.7:
+    """Mostly the core names, else any first names or ones never seen before."""
+    pick = rng.random()
+    if pick < 0.75:
+        return rng.sample(CORE_NAMES, count)
+    if pick < 0.9:
         return rng.sample(NAMES, count)
     names = []
     while len(names) < count:
@@ -208,8 +218,33 @@ def question(name, value):
     return f"What is the code of {name}? {value}."
 
 
+def tag(name, value):
+    return f"{name}{value}."
+
+
+def entry(name, value):
+    return f"{name} {value}."
+
+
+DRILLS = [[tag], [tag, entry], [entry], [entry, fact], [tag, question], [fact, question],
+          [question], [tag, entry, fact, question]]
+
+
+def lookup_drill(rng):
+    """Few names, asked for again and again, in forms where the name stands ever
+    farther before its code: here the binding of the two is learnt."""
+    names = lookup_names(rng, rng.choice([2, 2, 3, 3, 4, 5]))
+    codes = {name: code(rng) for name in names}
+    forms = rng.choice(DRILLS)
+    told = rng.choice([form for form in forms if form is not question] or [fact])
+    asked = rng.choices(names, k=rng.randint(6, 14))
+    lines = [told(n, codes[n]) for n in names]
+    lines += [rng.choice(forms)(marked(n), marked(codes[n])) for n in asked]
+    return rng.choice(["\n", " "]).join(lines) + "\n"
+
+
 def lookup_document(rng, filler, gap):
-    """Facts, then gap sentences of filler(rng) spread among them, then questions.
+    """Facts among gap sentences of filler(rng), more such sentences, then questions.
 
     Every name is asked for, in random order, some of them twice."""
     count = rng.choice([1, 2, 2, 3, 3, 4, 5, 6])
@@ -223,6 +258,6 @@ def lookup_document(rng, filler, gap):
         rng.shuffle(before)
     asked = rng.sample(names, count) + rng.choices(names, k=rng.randint(0, 2))
     form = rng.choice([question, question, question, fact])
-    questions = [form(n, marked(codes[n])) for n in asked]
+    questions = [form(marked(n), marked(codes[n])) for n in asked]
     separator = rng.choice(["\n", " "])
     return separator.join(before + gaps[early:] + questions) + "\n"

@@ -24,12 +24,14 @@ import model
 MUON_RATE, ADAM_RATE = 0.02, 3e-3
 MUON_DECAY, MOMENTUM = 0.02, 0.95
 WARMUP_STEPS = 60
-HOLD = 0.35  # share of the time before the learning rate falls
+HOLD, AFTER_HOLD = 0.35, 0.40  # share of the time at the full rate; the rate then
+FALL = 0.30  # share of the time, at the end, in which it falls to 0
 PHASES = [  # from this share of the time on: mixture, row length, rows
     (0.00, "early", 256, 16),
-    (0.25, "middle", 512, 8),
-    (0.75, "late", 512, 8),
+    (0.22, "middle", 256, 16),
+    (0.84, "late", 512, 8),
 ]
+GUIDED_LAYERS, GUIDE_WEIGHT = (1, 3, 4), 0.15  # one for each column of the guide
 PIECE_TOKENS = 1024
 REPORT_EVERY, SAVE_SECONDS = 20, 240
 
@@ -46,13 +48,25 @@ def orthogonalize(gradient):
     return x * max(1.0, gradient.shape[1] / gradient.shape[0]) ** 0.5
 
 
+def guide_loss(first_heads, guide):
+    """How little the first heads of three layers look where a look-up should."""
+    total = 0.0
+    for column, layer in enumerate(GUIDED_LAYERS):
+        target = guide[:, :, column]
+        logs = jnp.take_along_axis(first_heads[layer], jnp.maximum(target, 0)[..., None], -1)
+        wanted = target >= 0
+        total -= jnp.where(wanted, logs[..., 0], 0.0).sum() / jnp.maximum(wanted.sum(), 1)
+    return total
+
+
 def loss(params, batch, config):
-    ids, weights, segments = batch
-    logits = model.forward(params, ids[:, :-1], segments[:, :-1], config)
+    ids, weights, segments, guide = batch
+    logits, first_heads = model.forward(params, ids[:, :-1], segments[:, :-1], config)
     logs = jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(
         logits, ids[:, 1:, None], -1)[..., 0]
     weights = weights[:, 1:]
-    return (logs * weights).sum() / weights.sum()
+    plain, guided = (logs * weights).sum() / weights.sum(), guide_loss(first_heads, guide[:, :-1])
+    return plain + GUIDE_WEIGHT * guided, jnp.stack([plain, guided])
 
 
 def is_muon(path):
@@ -69,7 +83,7 @@ def init_state(params):
 @functools.partial(jax.jit, static_argnums=3, donate_argnums=0)
 def accumulate(gradient, params, batch, config_items):
     """Adds the gradient of a few rows: small pieces stay in the cache."""
-    value, more = jax.value_and_grad(loss)(params, batch, dict(config_items))
+    (_, value), more = jax.value_and_grad(loss, has_aux=True)(params, batch, dict(config_items))
     return jax.tree.map(jnp.add, gradient, more), value
 
 
@@ -112,7 +126,10 @@ def train_step(state, batch, rate, config_items):
 
 
 def rate_at(gone, step):
-    return min(1.0, (step + 1) / WARMUP_STEPS) * min(1.0, (1.0 - gone) / (1.0 - HOLD))
+    """High while the circuits form; then what rows this few can bear, down to 0."""
+    if gone < HOLD:
+        return min(1.0, (step + 1) / WARMUP_STEPS)
+    return AFTER_HOLD * min(1.0, (1.0 - gone) / FALL)
 
 
 def write_checkpoint(path, state, tokens, start):
@@ -160,9 +177,10 @@ def main():
         step, tokens = step + 1, tokens + rows * length
         recent.append(value)
         if step % REPORT_EVERY == 0:
-            mean = sum(map(float, recent)) / len(recent)  # waits for the steps
+            mean, guided = np.mean(recent, 0)  # waits for the steps
             seconds, last = time.time() - last, time.time()
             print(f"{gone:.3f} step {step} tokens {tokens} rate {rate:.3f} {mixture} loss {mean:.4f} "
+                  f"guide {guided:.3f} "
                   f"{REPORT_EVERY * rows * length / seconds:.0f} tokens/s", flush=True)
             recent = []
         if time.time() - saved > SAVE_SECONDS:
