@@ -5,6 +5,7 @@
 #include "core/paths.h"
 #include "core/planmeta.h"
 #include "core/rules.h"
+#include "core/units.h"
 #include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
@@ -258,11 +259,9 @@ static void add_up(plan *p)
 {
     double weights = 0;
     for (size_t i = 0; i < p->n_items; i++)
-        weights += (double)p->items[i].tensor->dims[0] * (double)p->items[i].tensor->n_rows;
-    if (weights > 0) {
-        p->bits_stored = (double)p->stored * 8 / weights;
-        p->bits = (double)p->bytes * 8 / weights;
-    }
+        weights += plan_weights(&p->items[i]);
+    p->bits_stored = ratio((double)p->stored * 8, weights);
+    p->bits = ratio((double)p->bytes * 8, weights);
 }
 
 /* Some tensors that no plugin decodes may stay as they are; a run in which all do is not what was asked for. */

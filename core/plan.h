@@ -28,6 +28,12 @@ typedef struct plan {
     double bits_stored, bits; /* per weight, over all tensors */
 } plan;
 
+/* How many weights an item has: a double, for figures. */
+static inline double plan_weights(const plan_item *item)
+{
+    return (double)item->tensor->dims[0] * (double)item->tensor->n_rows;
+}
+
 struct statistics; /* statistics.h: importance from an imatrix, or NULL */
 qc_status plan_make(qc_job *job, registry *r, const recipe *recipe, const model *model,
                     const struct statistics *statistics, plan **out);

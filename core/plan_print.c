@@ -19,19 +19,9 @@ static void shape_text(const model_tensor *t, char *text, size_t n)
     }
 }
 
-static double weights(const model_tensor *t)
-{
-    return (double)t->dims[0] * (double)t->n_rows;
-}
-
-static double ratio(double part, double whole)
-{
-    return whole > 0 ? part / whole : 0;
-}
-
 static double bits(const plan_item *item)
 {
-    return ratio((double)item->bytes * 8, weights(item->tensor));
+    return ratio((double)item->bytes * 8, plan_weights(item));
 }
 
 static int widest_name(const plan *p)
@@ -76,7 +66,7 @@ static size_t add_up(const plan *p, encoding_sum sums[MAX_SUMS])
             sums[n++] = (encoding_sum){.encoding = item->encoding};
         sums[k].n_tensors++;
         sums[k].bytes += item->bytes;
-        sums[k].weights += weights(item->tensor);
+        sums[k].weights += plan_weights(item);
     }
     return n;
 }

@@ -18,16 +18,6 @@ typedef struct role_sums {
     size_t n;
 } role_sums;
 
-static double weights(const plan_item *item)
-{
-    return (double)item->tensor->dims[0] * (double)item->tensor->n_rows;
-}
-
-static double ratio(double part, double whole)
-{
-    return whole > 0 ? part / whole : 0;
-}
-
 static void add_encoding(role_sum *sum, const char *encoding)
 {
     for (size_t i = 0; i < sum->n_encodings; i++)
@@ -42,7 +32,7 @@ static void add_item(role_sum *sum, const plan_item *item, const item_result *re
     add_encoding(sum, item->encoding);
     sum->n_tensors++;
     sum->bytes += item->bytes;
-    sum->weights += weights(item);
+    sum->weights += plan_weights(item);
     sum->energy += result->energy;
     sum->error += result->error;
 }
