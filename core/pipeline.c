@@ -169,7 +169,7 @@ qc_status pipeline_threads(const pipeline *p, qc_job *job, unsigned wanted, unsi
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     fixed += p->n_chunks * sizeof *p->sums;
     if (p->method && p->method->memory && p->method->prepare)
-        each += p->most_prepared;
+        each = p->most_prepared < UINT64_MAX / 2 ? each + p->most_prepared : UINT64_MAX / 2;
     if (fixed > limit || each > limit - fixed)
         return qc_fail(job, QC_E_LIMIT, "%s needs %llu MiB of memory, run.memory allows %llu MiB", p->widest,
                        (unsigned long long)mebibytes(fixed + each), (unsigned long long)(limit >> 20));
