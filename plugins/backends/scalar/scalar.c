@@ -1,13 +1,12 @@
 /* scalar: the portable kernels that define every op. Faster backends overwrite entries with the same bits. */
+#include "qcore/encoding.h"
 #include "qcore/number.h"
 #include "qcore/ops.h"
-
-enum { LANES = 16 };
 
 /* Lane l += lane l + 8, then + 4, + 2, + 1. */
 static double fold(double *lane)
 {
-    for (size_t half = LANES / 2; half > 0; half /= 2)
+    for (size_t half = QC_LANES / 2; half > 0; half /= 2)
         for (size_t l = 0; l < half; l++)
             lane[l] += lane[l + half];
     return lane[0];
@@ -23,21 +22,21 @@ static int row_all_finite(const float *x, size_t n)
 
 static double row_sum_squares(const float *x, const float *importance, size_t n)
 {
-    double lane[LANES] = {0};
+    double lane[QC_LANES] = {0};
     for (size_t i = 0; i < n; i++) {
         double square = (double)x[i] * (double)x[i];
-        lane[i % LANES] += importance ? (double)importance[i] * square : square;
+        lane[i % QC_LANES] += importance ? (double)importance[i] * square : square;
     }
     return fold(lane);
 }
 
 static double row_squared_error(const float *x, const float *y, const float *importance, size_t n)
 {
-    double lane[LANES] = {0};
+    double lane[QC_LANES] = {0};
     for (size_t i = 0; i < n; i++) {
         double error = (double)x[i] - (double)y[i];
         double square = error * error;
-        lane[i % LANES] += importance ? (double)importance[i] * square : square;
+        lane[i % QC_LANES] += importance ? (double)importance[i] * square : square;
     }
     return fold(lane);
 }

@@ -12,6 +12,7 @@
  *
  * in_sum2 / counts is the mean square in both layouts. How many matrices an entry is made of is not in the file. */
 #include "qcore/format.h"
+#include "qcore/number.h"
 #include "qcore/reader.h"
 
 enum { MAX_NAME = 255, MAX_DATASET = 65536, ENTRY_BYTES_MIN = 4 + 1 + 4 + 4 + 4 };
@@ -48,7 +49,7 @@ static void report_tensor(qc_reader *r, const qc_scan *out, const char *name, co
                          .n_dims = 2,
                          .file = r->file,
                          .name = full_name,
-                         .encoding = "f32",
+                         .encoding = QC_ENCODING_F32,
                          .dims = {values, 1, 1, 1},
                          .at = at,
                          .bytes = values * 4,
@@ -122,9 +123,9 @@ static qc_status load(qc_job *job, const void *index, const qc_source *src, cons
     qc_status status = src->read_at(src, job, t->file, t->at, sizeof calls, calls);
     if (status != QC_OK)
         return status;
-    uint32_t n_calls = calls[0] | (uint32_t)calls[1] << 8 | (uint32_t)calls[2] << 16 | (uint32_t)calls[3] << 24;
+    uint32_t n_calls = qc_load_le32(calls);
     float count = n_calls == 0 ? 1.0f : (float)n_calls;
-    memcpy(dst, &count, sizeof count);
+    qc_store_le32(dst, qc_float_bits(count));
     return QC_OK;
 }
 

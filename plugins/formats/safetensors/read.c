@@ -1,4 +1,5 @@
 /* Reading: one file, or the index and all shards that it names. */
+#include "qcore/number.h"
 #include "safetensors.h"
 #include <stdlib.h>
 
@@ -21,15 +22,14 @@ typedef struct span {
 static qc_status read_header(st_file *f)
 {
     unsigned char head[8];
-    uint64_t length = f->src->length(f->src, f->file), n = 0;
+    uint64_t length = f->src->length(f->src, f->file);
     if (length < 8)
         return qc_fail(f->job, QC_E_CORRUPT, "%.100s: cut short: %llu bytes are no safetensors file", f->name,
                        (unsigned long long)length);
     qc_status status = f->src->read_at(f->src, f->job, f->file, 0, 8, head);
     if (status != QC_OK)
         return status;
-    for (size_t i = 8; i-- > 0;)
-        n = n << 8 | head[i];
+    uint64_t n = qc_load_le64(head);
     if (n > ST_MAX_JSON)
         return qc_fail(f->job, QC_E_CORRUPT, "%.100s: a header of %llu bytes, at most %d are allowed", f->name,
                        (unsigned long long)n, ST_MAX_JSON);
@@ -208,14 +208,12 @@ static qc_status check_index(const st_file *f, json_t *weight_map)
 {
     const char *name;
     json_t *entry;
-    json_object_foreach(
-        weight_map, name,
-        entry) if (!strcmp(json_string_value(entry), f->name) &&
-                   !json_object_get(
-                       f->header,
-                       name)) return qc_fail(f->job, QC_E_CORRUPT,
-                                             "%.100s: tensor '%.100s', which the index places here, is missing",
-                                             f->name, name);
+    json_object_foreach(weight_map, name, entry)
+    {
+        if (!strcmp(json_string_value(entry), f->name) && !json_object_get(f->header, name))
+            return qc_fail(f->job, QC_E_CORRUPT, "%.100s: tensor '%.100s', which the index places here, is missing",
+                           f->name, name);
+    }
     json_object_foreach(f->header, name, entry)
     {
         const char *file = json_string_value(json_object_get(weight_map, name));

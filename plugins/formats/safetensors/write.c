@@ -1,4 +1,5 @@
 /* Writing: one file, or shards and an index where that would be larger than shard_bytes. */
+#include "qcore/number.h"
 #include "safetensors.h"
 
 /* How the tensors are cut into shards: shard of each, and place in that shard's data. */
@@ -124,8 +125,7 @@ static unsigned char *header_bytes(qc_job *job, const json_t *header, size_t *n)
         return NULL;
     memset(bytes + 8, ' ', padded);
     json_dumpb(header, (char *)bytes + 8, json, JSON_COMPACT);
-    for (size_t i = 0; i < 8; i++)
-        bytes[i] = (unsigned char)((uint64_t)padded >> 8 * i);
+    qc_store_le64(bytes, padded);
     *n = 8 + padded;
     return bytes;
 }
