@@ -137,9 +137,11 @@ static qc_status work(session *s, qc_job *job)
     if (status != QC_OK)
         return job->fail(job, status, job_message(worker));
     status = output_commit(s->output, job);
-    if (status == QC_OK)
-        report_run(s);
-    return status;
+    if (status != QC_OK)
+        return status;
+    progress_clear(s->progress); /* or the report would begin in the bar's line */
+    report_run(s);
+    return QC_OK;
 }
 
 static qc_status run(session *s, qc_job *job)

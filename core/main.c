@@ -148,6 +148,9 @@ static int run(int argc, char **argv, const char **sets, const char **paths)
 
 int main(int argc, char **argv)
 {
+    static char prefix[] = "qcore: error"; /* getopt begins its messages with argv[0] */
+    if (argc > 0)
+        argv[0] = prefix;
     if (argc > 1 && !strcmp(argv[1], "plugins"))
         return cmd_plugins(argc - 1, argv + 1);
     const char **lists = calloc(2 * (size_t)argc + 2, sizeof *lists);

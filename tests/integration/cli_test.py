@@ -15,8 +15,20 @@ import unittest
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS / "support"), str(TESTS / "fixtures")]
 
+import big_model
 import make_random_models
 import qcore
+
+
+def read_all(terminal):
+    text = b""
+    try:
+        while piece := os.read(terminal, 4096):
+            text += piece
+    except OSError:  # how Linux says that the other side is closed
+        pass
+    os.close(terminal)
+    return text.decode()
 
 
 class CommandLineTest(unittest.TestCase):
@@ -52,6 +64,12 @@ class CommandLineTest(unittest.TestCase):
         self.expect_usage_error("unexpected argument: more", "-c", self.recipe, "more")
         for number in "0", "-1", "x", "1025", "":
             self.expect_usage_error("--threads wants a number", "-c", self.recipe, "--threads", number)
+
+    def test_an_unknown_option_is_an_error_like_any_other(self):
+        for arguments in (["--foo"], ["plugins", "--foo"]):
+            process = qcore.run(*arguments)
+            self.assertEqual(process.returncode, 2)
+            self.assertRegex(process.stderr, "^qcore: error: .*--foo")
 
     def test_summary_goes_to_stdout_and_progress_to_stderr(self):
         process = qcore.run("-c", self.recipe)
@@ -91,21 +109,30 @@ class CommandLineTest(unittest.TestCase):
                                     "quantize.preset=Q2_K"], stdout=subprocess.DEVNULL, stderr=slave,
                                    env={**os.environ, "TERM": "xterm", **environment})
         os.close(slave)
-        text = b""
-        try:
-            while piece := os.read(master, 4096):
-                text += piece
-        except OSError:  # how Linux says that the other side is closed
-            pass
-        os.close(master)
+        text = read_all(master)
         self.assertEqual(process.wait(), 0)
-        return text.decode()
+        return text
 
     def test_the_bar_is_cleared(self):
         text = self.on_a_terminal()
         if text:  # a fast machine is done before the first bar
             self.assertTrue(text.endswith("\r\033[K"), repr(text[-40:]))
             self.assertNotIn("\n", text)
+
+    def test_the_summary_does_not_begin_in_the_bar(self):
+        slow = self.scratch / "slow"
+        big_model.write(slow, hidden=1024, feed_forward=4096, layers=2, vocabulary=1000)
+        master, slave = pty.openpty()
+        process = subprocess.Popen([str(qcore.PROGRAM), "-c", str(self.recipe), "--set", "run.threads=1", "--set",
+                                    "quantize.preset=Q2_K", "--set", f"model.path={slow}"], stdout=slave, stderr=slave,
+                                   env={**os.environ, "TERM": "xterm"})
+        os.close(slave)
+        text = read_all(master)
+        self.assertEqual(process.wait(), 0)
+        bars, summary = text.split(f"{slow} -> ")
+        self.assertIn("ETA", bars)
+        self.assertTrue(bars.endswith("\r\033[K"), repr(bars[-40:]))
+        self.assertNotIn("ETA", summary)
 
     def test_no_color(self):
         self.assertNotIn("\033[3", self.on_a_terminal(NO_COLOR="1"))
