@@ -1,4 +1,5 @@
 #include "core/cpu.h"
+#include "core/names.h"
 #include <string.h>
 
 /* Levels of all families, lowest first within one; a level contains what it implies. x86: those of the x86-64 psABI. */
@@ -89,36 +90,25 @@ cpu cpu_detect(void)
     return (cpu){detect()};
 }
 
-static const struct level *find_level(const char *name, size_t n)
+static const struct level *find_level(const char *name)
 {
     for (size_t i = 0; i < N_LEVELS; i++)
-        if (strlen(levels[i].name) == n && !memcmp(levels[i].name, name, n))
+        if (!strcmp(levels[i].name, name))
             return &levels[i];
     return NULL;
 }
 
-/* The next item of a comma-separated list: its length and start; *list moves past it. 0: no more. */
-static size_t next_item(const char **list, const char **item)
-{
-    *list += strspn(*list, ", \t");
-    *item = *list;
-    size_t n = strcspn(*list, ", \t");
-    *list += n;
-    return n;
-}
-
 qc_status cpu_limit(qc_job *job, cpu *c, const char *mask)
 {
-    const char *item;
+    char name[NAME_BYTES];
     unsigned kept = 0;
-    for (size_t n; (n = next_item(&mask, &item)) != 0;) {
-        const struct level *l = find_level(item, n);
+    while ((mask = list_next(mask, name))) {
+        const struct level *l = find_level(name);
         if (l)
             kept |= l->bit | l->implies;
-        else if (n != 7 || memcmp(item, "generic", 7) != 0)
+        else if (strcmp(name, "generic") != 0)
             return qc_fail(job, QC_E_INVALID,
-                           "no CPU level '%.*s' (generic, x86-v2, x86-v3, x86-v4, neon, dotprod, sve2)",
-                           n > 60 ? 60 : (int)n, item);
+                           "no CPU level '%.60s' (generic, x86-v2, x86-v3, x86-v4, neon, dotprod, sve2)", name);
     }
     c->features &= kept;
     return QC_OK;
@@ -126,12 +116,12 @@ qc_status cpu_limit(qc_job *job, cpu *c, const char *mask)
 
 int cpu_has(cpu c, const char *list, char missing[32])
 {
-    const char *item;
-    for (size_t n; (n = next_item(&list, &item)) != 0;) {
-        const struct level *l = find_level(item, n);
-        if (l ? (c.features & l->bit) != 0 : n == 7 && !memcmp(item, "generic", 7))
+    char name[NAME_BYTES];
+    while ((list = list_next(list, name))) {
+        const struct level *l = find_level(name);
+        if (l ? (c.features & l->bit) != 0 : !strcmp(name, "generic"))
             continue;
-        snprintf(missing, 32, "%.*s", n > 31 ? 31 : (int)n, item);
+        snprintf(missing, 32, "%.31s", name);
         return 0;
     }
     return 1;
@@ -139,7 +129,7 @@ int cpu_has(cpu c, const char *list, char missing[32])
 
 int cpu_rank(cpu c, const char *name)
 {
-    const struct level *l = find_level(name, strlen(name));
+    const struct level *l = find_level(name);
     return l && (c.features & l->bit) ? (int)(l - levels) : -1;
 }
 
