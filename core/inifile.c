@@ -1,6 +1,6 @@
 #include "core/inifile.h"
 #include "core/array.h"
-#include <errno.h>
+#include "core/text.h"
 #include <ini.h>
 
 /* inih cuts longer names short without a word. */
@@ -133,26 +133,13 @@ qc_status ini_file_parse(qc_job *job, const char *path, const char *text, size_t
 
 qc_status ini_file_read(qc_job *job, const char *path, ini_file *out)
 {
+    char *text;
+    size_t n;
     *out = (ini_file){0};
-    FILE *file = fopen(path, "rb");
-    char *text = malloc(INI_MAX_BYTES + 1);
-    qc_status status = QC_OK;
-    if (!file)
-        status = qc_fail(job, QC_E_IO, "%s: %s", path, strerror(errno));
-    else if (!text)
-        status = job->fail(job, QC_E_NOMEM, "out of memory");
-    if (status == QC_OK) {
-        size_t n = fread(text, 1, INI_MAX_BYTES + 1, file);
-        if (ferror(file))
-            status = qc_fail(job, QC_E_IO, "%s: %s", path, strerror(errno));
-        else if (n > INI_MAX_BYTES)
-            status = qc_fail(job, QC_E_CORRUPT, "%s: more than %d bytes", path, INI_MAX_BYTES);
-        else
-            status = ini_file_parse(job, path, text, n, out);
-    }
+    qc_status status = text_read(job, path, INI_MAX_BYTES, &text, &n);
+    if (status == QC_OK)
+        status = ini_file_parse(job, path, text, n, out);
     free(text);
-    if (file)
-        fclose(file);
     return status;
 }
 

@@ -4,6 +4,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+qc_status text_read(qc_job *job, const char *path, size_t most, char **text, size_t *n)
+{
+    *text = NULL;
+    *n = 0;
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        return qc_fail(job, QC_E_IO, "%s: %s", path, strerror(errno));
+    *text = malloc(most + 1);
+    if (*text)
+        *n = fread(*text, 1, most + 1, file);
+    qc_status status = !*text         ? qc_fail(job, QC_E_NOMEM, "out of memory for %s", path)
+                       : ferror(file) ? qc_fail(job, QC_E_IO, "%s: %s", path, strerror(errno))
+                       : *n > most    ? qc_fail(job, QC_E_LIMIT, "%s: more than %zu bytes", path, most)
+                                      : QC_OK;
+    fclose(file);
+    return status;
+}
+
 int text_to_count(const char *text, uint64_t *value)
 {
     char *end;

@@ -1,6 +1,6 @@
 #include "core/yaml.h"
 #include "core/array.h"
-#include <errno.h>
+#include "core/text.h"
 #include <limits.h>
 #include <stdio.h>
 #include <yaml.h>
@@ -285,17 +285,12 @@ qc_status yaml_parse(qc_job *job, const char *name, const char *text, size_t len
 
 qc_status yaml_read(qc_job *job, const char *path, yaml_node **root)
 {
+    char *text;
+    size_t n;
     *root = NULL;
-    FILE *file = fopen(path, "rb");
-    if (!file)
-        return qc_fail(job, QC_E_IO, "%s: %s", path, strerror(errno));
-    char *text = malloc(YAML_MAX_BYTES + 1);
-    size_t n = text ? fread(text, 1, YAML_MAX_BYTES + 1, file) : 0;
-    qc_status status = !text                ? qc_fail(job, QC_E_NOMEM, "out of memory for %s", path)
-                       : ferror(file)       ? qc_fail(job, QC_E_IO, "%s: %s", path, strerror(errno))
-                       : n > YAML_MAX_BYTES ? qc_fail(job, QC_E_LIMIT, "%s: longer than 1 MiB", path)
-                                            : yaml_parse(job, path, text, n, root);
+    qc_status status = text_read(job, path, YAML_MAX_BYTES, &text, &n);
+    if (status == QC_OK)
+        status = yaml_parse(job, path, text, n, root);
     free(text);
-    fclose(file);
     return status;
 }

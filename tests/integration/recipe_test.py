@@ -75,7 +75,7 @@ class BrokenTest(RecipeCase):
         self.expect_error("nowhere.yaml: No such file", "-c", "nowhere.yaml", status=5)
         self.expect_error("model: ", "-c", "model", status=5)
         self.write("long.yaml", "# " + "x" * (1 << 20) + "\n")
-        self.expect_error("long.yaml: longer than 1 MiB", "-c", "long.yaml", status=7)
+        self.expect_error("long.yaml: more than 1048576 bytes", "-c", "long.yaml", status=7)
 
     def test_presets_of_ones_own(self):
         self.write("round.yaml", "include: round.yaml\nencoding: q4_k\n")

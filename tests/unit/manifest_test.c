@@ -159,7 +159,7 @@ static void files_are_bounded(void **state)
     char *big = malloc(65537);
     memset(big, '\n', 65537);
     scratch_write(s, "big.ini", big, 65537);
-    assert_int_equal(manifest_read(s->job, scratch_path(s, "big.ini"), &m), QC_E_CORRUPT);
+    assert_int_equal(manifest_read(s->job, scratch_path(s, "big.ini"), &m), QC_E_LIMIT);
     assert_non_null(strstr(job_message(s->job), "big.ini: more than 65536 bytes"));
     job_clear(s->job);
     memset(big, 'x', 300);
