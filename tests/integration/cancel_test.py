@@ -71,6 +71,9 @@ class EarlyEndTest(unittest.TestCase):
     def test_termination(self):
         self.interrupt(signal.SIGTERM)
 
+    def test_a_closed_terminal(self):
+        self.interrupt(signal.SIGHUP)
+
     def test_file_size_limit(self):
         limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
         process = qcore.run("-c", self.recipe(), "-q", preexec_fn=limit)
