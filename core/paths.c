@@ -94,6 +94,17 @@ typedef struct path_list {
     int failed;
 } path_list;
 
+/* Under whatever name: a folder that is listed twice would shadow all of its own plugins. */
+static int is_listed(const path_list *list, const char *path)
+{
+    struct stat a, b;
+    int is_there = stat(path, &a) == 0;
+    for (size_t i = 0; is_there && i < list->n; i++)
+        if (stat(list->items[i], &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+            return 1;
+    return 0;
+}
+
 /* Takes ownership; NULL is no item. */
 static void add_path(path_list *list, char *path)
 {
@@ -107,13 +118,21 @@ static void add_path(path_list *list, char *path)
     list->items[list->n++] = path;
 }
 
+static void add_folder(path_list *list, char *path)
+{
+    if (path && is_listed(list, path))
+        free(path);
+    else
+        add_path(list, path);
+}
+
 /* Folders between colons; empty ones would mean the current folder, and are skipped. */
 static void add_environment(path_list *list, const char *value)
 {
     while (value && *value) {
         size_t n = strcspn(value, ":");
         if (n)
-            add_path(list, strndup(value, n));
+            add_folder(list, strndup(value, n));
         value += n + (value[n] == ':');
     }
 }
@@ -145,10 +164,10 @@ qc_status paths_plugins(qc_job *job, const char *const *given, size_t n_given, c
             return status;
     }
     for (size_t i = 0; i < n_given; i++)
-        add_path(&list, strdup(given[i]));
+        add_folder(&list, strdup(given[i]));
     add_environment(&list, getenv("QCORE_PLUGIN_PATH"));
-    add_path(&list, paths_user("XDG_DATA_HOME", ".local/share", "qcore/plugins"));
-    add_path(&list, in_prefix("lib/qcore/plugins"));
+    add_folder(&list, paths_user("XDG_DATA_HOME", ".local/share", "qcore/plugins"));
+    add_folder(&list, in_prefix("lib/qcore/plugins"));
     if (!list.failed) {
         *folders = list.items;
         *n_folders = list.n;

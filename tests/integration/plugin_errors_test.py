@@ -297,6 +297,12 @@ class Broken(unittest.TestCase):
         self.assertEqual(bad[1]["why"], f"{first}/bad/plugin.ini has the same id, and is found first")
         self.assertTrue(bad[1]["manifest"].startswith(str(second)))
 
+    def test_a_folder_named_twice_is_one(self):
+        self.plugin(root=self.path / "first")
+        done = qcore.run("plugins", "list", "--json", "--plugin-path", self.path / "first", "--plugin-path",
+                         f"{self.path}/../{self.path.name}/first/")
+        self.assertEqual([p["state"] for p in json.loads(done.stdout)["plugins"] if p["id"] == "bad"], ["usable"])
+
     def test_cpu_filtered(self):
         self.plugin(manifest=MANIFEST + "[requires]\ncpu = x86-v4\n")
         self.expect("skip  method:bad  needs CPU level x86-v4, this one is taken for generic",
