@@ -23,7 +23,7 @@ typedef struct qc_ops_encoding qc_ops_encoding;
 
 /* One encoding in use on one tensor. Made by the host; const; borrowed. */
 typedef struct qc_coder {
-    uint32_t size, block_cols; /* block_cols: the descriptor's, or cols where that is 0 (one block a row) */
+    uint32_t size, block_cols; /* block_cols: the descriptor's */
     size_t cols, row_bytes;
     const qc_encoding_desc *desc; /* desc->params lets one function serve a family */
     const qc_ops_encoding *ops; /* complete: reference, overlaid by the best variant of this CPU */
@@ -45,7 +45,7 @@ typedef struct qc_grid {
 struct qc_ops_encoding {
     uint32_t size;
     void (*decode)(const qc_coder *e, float *x, const void *src, size_t n_rows, size_t n_cols);
-    /* Best plain rounding of a block, scale search included. NULL: fit, snap, pack (qc_encode_tile does that). */
+    /* Best plain rounding of a block, scale search included. NULL: fit, snap, pack (qc_encode_rows does that). */
     void (*encode)(const qc_coder *e, void *dst, const float *x, const float *importance, size_t n_rows, size_t n_cols);
     /* Chooses the scales of sub-blocks [sub, sub + n_subs); x and importance are the whole block's. sub > 0 or
      * n_subs < all: the block's own scales are kept. */
@@ -69,8 +69,8 @@ typedef struct qc_variant {
 
 struct qc_encoding_desc {
     qc_desc base;
-    uint32_t block_cols; /* weights of a block; 1: plain numbers, no grid; 0: one block is the whole row */
-    uint32_t block_bytes; /* bytes of a block (block_cols 0: reserved for encodings with per-row parts) */
+    uint32_t block_cols; /* weights of a block; 1: plain numbers, no grid; 0: reserved, for blocks of a whole row */
+    uint32_t block_bytes; /* bytes of a block */
     uint32_t sub_cols; /* weights that share a step and an offset; divides block_cols */
     uint32_t snap_cols; /* columns that `snap` takes at once, usually 1 */
     uint32_t state_bytes; /* of qc_grid.state */

@@ -1,8 +1,8 @@
 /* Op tables: kernels that backends fill, found by id with host->find. The scalar backend fills every entry and defines
  * it; faster backends overwrite entries with the same bits. Pointers borrowed; calls cannot fail. [any-thread]
  *
- * Exactness: sums over a row use QC_LANES interleaved partial sums (element i goes to lane i mod 16, rising i, separate
- * multiply and add), folded 8, 4, 2, 1: lane l += lane l + 8, then + 4, + 2, + 1.
+ * Exactness: sums over a row use QC_LANES (encoding.h) interleaved partial sums (element i goes to lane i mod 16, rising
+ * i, separate multiply and add), folded 8, 4, 2, 1: lane l += lane l + 8, then + 4, + 2, + 1.
  */
 #ifndef QCORE_OPS_H
 #define QCORE_OPS_H
