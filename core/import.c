@@ -55,7 +55,8 @@ static qc_status fail_unknown_class(const importer *im, const char *class_name)
         if (classes && used < sizeof known)
             used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", classes);
     }
-    return qc_fail(im->job, QC_E_UNSUPPORTED, "config.json: no architecture plugin knows '%.80s'; known: %s",
+    return qc_fail(im->job, QC_E_UNSUPPORTED,
+                   "config.json: no architecture plugin knows '%.80s'; known: %s (model.architecture forces one)",
                    class_name, used ? known : "none");
 }
 

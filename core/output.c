@@ -1,5 +1,6 @@
 #include "core/output.h"
 #include "core/export.h"
+#include "core/log.h"
 #include "core/names.h"
 #include "core/paths.h"
 #include "core/source.h"
@@ -211,9 +212,14 @@ static qc_status set_up(output *o, qc_job *job, registry *r)
         status = target_new(job, rec->output.path, is_folder, rec->output.overwrite, &o->target);
     if (status == QC_OK)
         status = lay_out(o, job);
-    if (status == QC_OK && is_folder && !(o->plan->model->format->base.flags & QC_FORMAT_CANONICAL))
-        status = copy_side_files(o, job, r);
-    return status;
+    if (status != QC_OK || !is_folder)
+        return status;
+    if (!(o->plan->model->format->base.flags & QC_FORMAT_CANONICAL))
+        return copy_side_files(o, job, r);
+    log_say(o->host, QC_LOG_WARNING,
+            "%s gets weights only: put the family's config.json and tokenizer files there to use it as a model",
+            rec->output.path);
+    return QC_OK;
 }
 
 qc_status output_open(qc_job *job, registry *r, const plan *p, output **out)

@@ -49,7 +49,9 @@ static qc_status choose_format(planner *p)
     const char *id = rec->output.format.id ? rec->output.format.id : format_for_path(p->registry, rec->output.path);
     if (!id)
         return fail_at(p->job, rec->output.at, QC_E_INVALID,
-                       "output.path %s does not tell the format by its name: add output.format", rec->output.path);
+                       "output.path %s does not tell the format by its name: add output.format "
+                       "(see: qcore plugins list --kind format)",
+                       rec->output.path);
     qc_status status = registry_open(p->registry, p->job, "format", id, &desc);
     if (status != QC_OK) {
         char where[300];
@@ -168,9 +170,13 @@ static qc_status ask_format(planner *p, const plan_item *item)
                        .row_bytes = t->n_rows ? item->bytes / t->n_rows : 0};
     memcpy(asked.dims, t->dims, sizeof asked.dims);
     const char *why = p->format->refuses ? p->format->refuses(&asked) : NULL;
-    return why ? fail_at(p->job, item->why, QC_E_UNSUPPORTED, "%s: %s cannot hold it as %s: %s", t->name,
-                         p->plan->format, item->encoding, why)
-               : QC_OK;
+    const recipe *rec = p->plan->recipe;
+    if (!why)
+        return QC_OK;
+    return fail_at(p->job, item->why, QC_E_UNSUPPORTED, "%s: %s cannot hold it as %s: %s%s%s", t->name, p->plan->format,
+                   item->encoding, why,
+                   rec->output.format.id ? "" : "; the format was chosen by the name of output.path, ",
+                   rec->output.format.id ? "" : rec->output.path);
 }
 
 static qc_status plan_tensor(planner *p, plan_item *item, const model_tensor *t, const choice *c)

@@ -132,7 +132,8 @@ void report_print(const report *r, FILE *file)
         print_role(file, &sums.roles[i], 1);
     print_role(file, &sums.all, 0);
     print_worst(r, file);
-    fprintf(file, "\n  squared error: of the weights as written, relative to their sum of squares\n");
+    fprintf(file, "\n  squared error: of the weights as written, relative to their sum of squares%s\n",
+            r->plan->recipe->calibration.imatrix ? ";\n  every weight counts alike, whatever its importance" : "");
 }
 
 /* ---- for programs ---- */

@@ -160,6 +160,7 @@ class PlanTest(unittest.TestCase):
         process = self.run_recipe("--dry-run", model="llama", output="folder", preset="Q4_K_M")
         self.assertEqual(process.returncode, 3)
         self.assertRegex(process.stderr, r"\Aqcore: error: [^\n]*safetensors cannot hold it as q[46]_k[^\n]*\n\Z")
+        self.assertRegex(process.stderr, r"chosen by the name of output\.path, [^\n]*folder\n")
 
 
 if __name__ == "__main__":

@@ -203,6 +203,8 @@ class RunTest(unittest.TestCase):
         f16 = self.convert(self.models / "llama", "F16")
         folder = self.convert(f16, "F16", "hf", format="safetensors")
         self.compare_checkpoints(folder, self.models / "llama")
+        recipe = self.recipe(f16, "F16", {"path": str(folder), "format": "safetensors", "overwrite": True})
+        self.assertIn("weights only", qcore.run("-c", recipe).stderr)
 
     def compare_checkpoints(self, got, source):
         mine, theirs = read_checkpoint(got), read_checkpoint(source)
