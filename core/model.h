@@ -37,8 +37,7 @@ struct role_table; /* roles.h */
 
 typedef struct model {
     const qc_host *host;
-    char *path, *format_id,
-        *architecture_id; /* architecture_id: plugin, NULL for canonical files of unknown families */
+    char *path, *format_id, *architecture_id; /* architecture_id: NULL for canonical files of unknown families */
     const qc_format_desc *format;
     const qc_source *source;
     void *index; /* of the format */

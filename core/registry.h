@@ -49,8 +49,8 @@ void registry_free(registry *r);
 size_t registry_count(const registry *r);
 const plugin_entry *registry_at(const registry *r, size_t i); /* sorted by kind, then id */
 const plugin_entry *registry_entry(const registry *r, const char *kind, const char *id); /* usable, or NULL */
-const char *entry_value(const plugin_entry *e,
-                        const char *key); /* any other key of the section ("files", "classes"), or NULL */
+/* Any other key of the section ("files", "classes"), or NULL. */
+const char *entry_value(const plugin_entry *e, const char *key);
 size_t registry_unusable(const registry *r); /* broken or unsafe: worth one line, see qcore plugins list --broken */
 const char *registry_cpu(const registry *r); /* level in use: "x86-v3", ... */
 

@@ -35,7 +35,7 @@ typedef struct qc_name_rule {
     uint32_t flags, rows; /* QC_NAME_*, QC_ROWS_* */
 } qc_name_rule;
 
-/* Where what a configuration says goes. */
+/* Where what a configuration says goes; everything is copied. [main-thread] */
 typedef struct qc_import {
     uint32_t size;
     const qc_scan *scan; /* metadata */

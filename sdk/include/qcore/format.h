@@ -62,7 +62,7 @@ typedef struct qc_format_desc {
                       uint64_t row, size_t n_rows, void *dst); /* [any-thread] */
     qc_status (*store)(qc_job *job, const void *index, const qc_sink *sink, const qc_tensor *t, const qc_coder *e,
                        uint64_t row, size_t n_rows, const void *src); /* [any-thread] */
-    void (*release)(const qc_host *host, void *index);
+    void (*release)(const qc_host *host, void *index); /* [main-thread] */
 } qc_format_desc;
 
 #endif

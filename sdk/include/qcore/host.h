@@ -12,8 +12,8 @@
 
 typedef struct qc_host qc_host;
 typedef struct qc_job qc_job;
-typedef struct qc_settings
-    qc_settings; /* the settings of one plugin use; every name is typed and ranged by plugin.ini */
+/* The settings of one plugin use; every name is typed and ranged by plugin.ini. */
+typedef struct qc_settings qc_settings;
 
 enum { QC_LOG_ERROR = 0, QC_LOG_WARNING = 1, QC_LOG_INFO = 2, QC_LOG_DEBUG = 3 };
 
@@ -22,8 +22,8 @@ struct qc_host {
     uint32_t size;
     uint16_t abi_major, abi_minor;
     void (*log)(const qc_host *host, int level, const char *message);
-    void *(*alloc)(const qc_host *host,
-                   size_t bytes); /* 64-aligned, zeroed, long-lived; NULL when out of memory; owned: free */
+    /* 64-aligned, zeroed, long-lived; NULL when out of memory; owned: free. */
+    void *(*alloc)(const qc_host *host, size_t bytes);
     void (*free)(const qc_host *host, void *p); /* NULL is fine */
     const void *(*find)(const qc_host *host, const char *id); /* op table or extension by id; NULL: unknown; static */
     /* A setting by name; the manifest has typed it, ranged it and given its default. Unknown names read 0 and "". */
@@ -39,8 +39,8 @@ struct qc_job {
     uint32_t size, worker; /* worker: 0 .. number of threads - 1 */
     const qc_host *host;
     uint64_t seed; /* of run seed, tensor and first row: never of thread or time */
-    void *(*scratch)(qc_job *job,
-                     size_t bytes); /* 64-aligned, not zeroed, gone after the call; NULL when out of memory */
+    /* 64-aligned, not zeroed, gone after the call; NULL when out of memory. */
+    void *(*scratch)(qc_job *job, size_t bytes);
     /* Runs body over [0, n) in pieces of `chunk` items, which the plugin fixes: never derived from the thread count. */
     qc_status (*parallel_for)(qc_job *job, size_t n, size_t chunk, qc_body body, void *arg);
     qc_status (*fail)(qc_job *job, qc_status code, const char *message); /* keeps the first message; returns code */

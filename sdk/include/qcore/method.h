@@ -39,8 +39,8 @@ typedef struct qc_end {
     uint32_t size;
     const qc_linear *linear; /* cols == 1 for a norm or bias */
     const uint32_t *map; /* channel of row/column i (UINT32_MAX: none); NULL: i */
-    qc_status (*rows)(const struct qc_end *end, qc_job *job, size_t first, size_t n,
-                      float *w); /* weights as they are now */
+    /* Rows [first, first + n) of the weights as they are now. [job-thread] */
+    qc_status (*rows)(const struct qc_end *end, qc_job *job, size_t first, size_t n, float *w);
 } qc_end;
 
 typedef struct qc_axis {
@@ -55,10 +55,11 @@ typedef struct qc_axis {
 typedef struct qc_method_desc {
     qc_desc base;
     uint32_t statistics; /* QC_STAT_*: what calibration must record; the plan refuses a run that lacks them */
-    qc_status (*create)(qc_job *job, const qc_settings *settings,
-                        void **state); /* [main-thread] state is const after */
+    /* The state is const after this. [main-thread] */
+    qc_status (*create)(qc_job *job, const qc_settings *settings, void **state);
     void (*destroy)(const qc_host *host, void *state); /* [main-thread] */
-    /* One factor per channel, preset to 1. The host multiplies readers, divides writers, norms, biases, statistics. [job-thread] */
+    /* One factor per channel, preset to 1. The host multiplies readers, divides writers, norms, biases, statistics.
+     * [job-thread] */
     qc_status (*transform)(qc_job *job, const void *state, const qc_axis *axis, float *factor);
     /* Once per input and encoding shape (block_cols, sub_cols). order: preset to 0 .. cols - 1, may be permuted; NULL
      * where the container cannot store an order. [job-thread] */

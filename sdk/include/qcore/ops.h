@@ -25,8 +25,8 @@ typedef struct qc_ops_row {
 typedef struct qc_backend_desc {
     qc_desc base;
     int32_t rank; /* 0: scalar, the definition; higher ranks overlay lower ones */
-    void (*overlay)(const char *cpu, const char *table_id, void *table,
-                    size_t size); /* cpu: level in use, as "x86-v3" */
+    /* cpu: the level in use, as "x86-v3". [main-thread] */
+    void (*overlay)(const char *cpu, const char *table_id, void *table, size_t size);
 } qc_backend_desc;
 
 #endif
