@@ -192,18 +192,31 @@ static qc_status unknown_preset(qc_job *job, const yaml_node *value, const char 
     return status;
 }
 
-/* A name beside the file that says it. */
+/* The path of `name` beside the file that says it; owned, NULL when out of memory. */
+static char *path_beside(const char *file, const char *name)
+{
+    const char *slash = file ? strrchr(file, '/') : NULL;
+    if (!slash || *name == '/')
+        return strdup(name);
+    char *folder = strndup(file, (size_t)(slash - file));
+    char *path = folder ? path_join(folder, name) : NULL;
+    free(folder);
+    return path;
+}
+
+/* Beside the file that says it, else in share/qcore/presets: so the copy of a preset finds what it is built on. */
 static qc_status read_beside(qc_job *job, rule_list *list, const yaml_node *value, unsigned depth)
 {
     if (value->kind != YAML_TEXT || !*value->text)
         return fail_at(job, value->at, QC_E_INVALID, "the name of a file is wanted here");
-    const char *file = value->at.file ? value->at.file : "", *slash = strrchr(file, '/');
-    if (!slash || *value->text == '/')
-        return read_file(job, list, strdup(value->text), value->at, depth);
-    char *folder = strndup(file, (size_t)(slash - file));
-    char *path = folder ? path_join(folder, value->text) : NULL;
-    free(folder);
-    return read_file(job, list, path, value->at, depth);
+    char *path = path_beside(value->at.file, value->text);
+    if (!path || *value->text == '/' || access(path, F_OK) == 0)
+        return read_file(job, list, path, value->at, depth);
+    char *presets = paths_share("presets"), *shared = presets ? path_join(presets, value->text) : NULL;
+    int is_shared = shared && access(shared, F_OK) == 0;
+    free(presets);
+    free(is_shared ? path : shared);
+    return read_file(job, list, is_shared ? shared : path, value->at, depth);
 }
 
 /* A name of share/qcore/presets. */
@@ -279,7 +292,7 @@ qc_status rules_read(qc_job *job, rule_list *list, const yaml_node *map, int own
     if (map->kind != YAML_MAP)
         return fail_at(job, map->at, QC_E_INVALID, "quantize wants keys and values");
     qc_status status = QC_OK;
-    if (own && !yaml_get(map, "preset"))
+    if (own) /* also below a preset of the user's own that includes nothing */
         status = read_file(job, list, paths_share("presets/common/plain.yaml"), map->at, 0);
     if (status == QC_OK)
         status = read_layer(job, list, map, own, 0);

@@ -106,6 +106,18 @@ class BrokenTest(RecipeCase):
 
 
 class MeaningTest(RecipeCase):
+    def test_a_preset_copied_alone_finds_what_it_is_built_on(self):
+        (self.folder / "alone").mkdir()
+        shutil.copy(CONFIGS / "presets" / "Q4_K_M.yaml", self.folder / "alone" / "copy.yaml")
+        copied, _ = self.plan({**GENERAL, "quantize": {"preset": "alone/copy.yaml"}})
+        shipped, _ = self.plan(GENERAL)
+        self.assertEqual({name: t["to"] for name, t in copied.items()}, {name: t["to"] for name, t in shipped.items()})
+
+    def test_a_preset_that_includes_nothing(self):
+        self.write("bare.yaml", "encoding: q8_0\n")
+        bare, _ = self.plan({**GENERAL, "quantize": {"preset": "bare.yaml"}})
+        self.assertEqual(bare["blk.0.ffn_up.weight"]["to"], "q8_0")
+
     def test_later_rules_win(self):
         rules = [
             {"role": "ffn_down", "encoding": "q4_0"},
