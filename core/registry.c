@@ -7,6 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Rows far beyond any model's; what a chunk of them needs still fits 64 bits. */
+#define MAX_COLS ((uint64_t)1 << 40)
+#define MAX_ROW_BYTES ((uint64_t)1 << 44)
+
 static qc_status no_memory(qc_job *job)
 {
     return job->fail(job, QC_E_NOMEM, "out of memory for the list of plugins");
@@ -249,7 +253,8 @@ qc_status registry_coder(registry *r, qc_job *job, const char *encoding, uint64_
     if (cols == 0 || cols > SIZE_MAX || cols % l->desc.block_cols)
         return qc_fail(job, QC_E_INVALID, "rows of %llu weights cannot be %s, whose blocks have %u",
                        (unsigned long long)cols, encoding, l->desc.block_cols);
-    if (!qc_mul_size(cols / l->desc.block_cols, l->desc.block_bytes, &row_bytes) || row_bytes > SIZE_MAX / QC_LANES)
+    if (cols > MAX_COLS || !qc_mul_size(cols / l->desc.block_cols, l->desc.block_bytes, &row_bytes) ||
+        row_bytes > MAX_ROW_BYTES)
         return qc_fail(job, QC_E_LIMIT, "rows of %llu weights are too long", (unsigned long long)cols);
     *coder = (qc_coder){.size = sizeof *coder,
                         .block_cols = l->desc.block_cols,

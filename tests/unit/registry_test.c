@@ -227,6 +227,7 @@ static void coders_are_complete(void **state)
             assert_int_equal(registry_coder(r, s->job, e->id, 0, &c), QC_E_INVALID);
             job_clear(s->job);
             assert_int_not_equal(registry_coder(r, s->job, e->id, UINT64_MAX / c.block_cols * c.block_cols, &c), QC_OK);
+            assert_int_equal(registry_coder(r, s->job, e->id, (uint64_t)1 << 41, &c), QC_E_LIMIT);
             job_clear(s->job);
         }
         registry_free(r);
