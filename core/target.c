@@ -53,6 +53,7 @@ static char *temporary_name(const target *t)
     return join(t->parent, ".", name, ".qcore-XXXXXX");
 }
 
+/* The mask of the process can only be read by setting it: on the main thread, before there is work. */
 static mode_t file_mode(mode_t wanted)
 {
     mode_t mask = umask(0);
@@ -292,7 +293,7 @@ static qc_status move(qc_job *job, const char *from, const char *to)
     return rename(from, to) == 0 ? QC_OK : system_failed(job, to, errno);
 }
 
-/* A folder that holds something keeps what we do not replace. */
+/* A folder that holds something keeps what we do not replace; one that is reached by a link stays where it is. */
 static qc_status move_into(const target *t, qc_job *job)
 {
     qc_status status = QC_OK;
@@ -318,7 +319,7 @@ qc_status target_commit(target *t, qc_job *job)
         sync_folder(t->temporary);
     if (!t->is_folder)
         status = t->n_files ? move(job, t->files[0].path, t->path) : QC_OK;
-    else if (stat(t->path, &st) == 0 && !is_empty_folder(t->path))
+    else if (lstat(t->path, &st) == 0 && (S_ISLNK(st.st_mode) || !is_empty_folder(t->path)))
         status = move_into(t, job);
     else
         status = move(job, t->temporary, t->path);

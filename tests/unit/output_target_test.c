@@ -123,6 +123,21 @@ static void folders_fill_at_once_or_are_added_to(void **state)
     assert_int_equal(scratch_count(s), 1);
 }
 
+static void a_link_to_a_folder_is_filled_where_it_leads(void **state)
+{
+    scratch_folder *s = *state;
+    char link[160];
+    assert_int_equal(mkdir(scratch_path(s, "elsewhere"), 0700), 0);
+    snprintf(link, sizeof link, "%s", scratch_path(s, "model"));
+    assert_int_equal(symlink("elsewhere", link), 0);
+    target *t = begin(s, "model", 1, 0);
+    put(s, t, "a", "1");
+    assert_int_equal(target_commit(t, s->job), QC_OK);
+    target_free(t);
+    expect_content(s, "elsewhere/a", "1");
+    assert_int_equal(scratch_count(s), 2);
+}
+
 static void writes_stay_inside(void **state)
 {
     scratch_folder *s = *state;
@@ -165,6 +180,7 @@ int main(void)
         TEST(what_exists_is_kept),
         TEST(what_came_in_the_meantime_is_kept),
         TEST(folders_fill_at_once_or_are_added_to),
+        TEST(a_link_to_a_folder_is_filled_where_it_leads),
         TEST(writes_stay_inside),
         TEST(wrong_places_are_refused),
     };
