@@ -271,7 +271,8 @@ qc_status yaml_parse(qc_job *job, const char *name, const char *text, size_t len
     if (!yaml_parser_initialize(&r.parser))
         return job->fail(job, QC_E_NOMEM, "out of memory for a YAML file");
     yaml_parser_set_encoding(&r.parser, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&r.parser, (const unsigned char *)text, length);
+    size_t mark = length >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3) ? 3 : 0; /* editors on Windows write one */
+    yaml_parser_set_input_string(&r.parser, (const unsigned char *)text + mark, length - mark);
     qc_status status = read_document(&r, root);
     yaml_parser_delete(&r.parser);
     if (status == QC_OK && !*root)

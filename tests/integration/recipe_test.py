@@ -113,6 +113,12 @@ class MeaningTest(RecipeCase):
         shipped, _ = self.plan(GENERAL)
         self.assertEqual({name: t["to"] for name, t in copied.items()}, {name: t["to"] for name, t in shipped.items()})
 
+    def test_files_as_windows_writes_them(self):
+        text = "model: {path: model}\r\nquantize:\r\n  preset: Q8_0\r\noutput: {path: out.gguf}\r\n"
+        (self.folder / "windows.yaml").write_bytes(b"\xef\xbb\xbf" + text.encode())
+        process = self.run_with("-c", "windows.yaml", "--dry-run")
+        self.assertEqual(process.returncode, 0, process.stderr)
+
     def test_a_preset_that_includes_nothing(self):
         self.write("bare.yaml", "encoding: q8_0\n")
         bare, _ = self.plan({**GENERAL, "quantize": {"preset": "bare.yaml"}})
