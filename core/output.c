@@ -7,6 +7,7 @@
 #include "core/target.h"
 #include <fnmatch.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { COPY_BYTES = 1 << 16, MAX_SIDE_FILE = 256 << 20 };
 
@@ -144,14 +145,21 @@ static int has_suffix(const char *name, const char *suffix)
     return n > k && !strcmp(name + n - k, suffix);
 }
 
+static int fits_any(const char *patterns, const char *name)
+{
+    char pattern[NAME_BYTES];
+    while ((patterns = list_next(patterns, pattern)))
+        if (!fnmatch(pattern, name, 0))
+            return 1;
+    return 0;
+}
+
 /* Configuration and tokenizer of a family's folder; weights and their index are not. */
 static int is_side_file(const output *o, const char *name, const char *patterns)
 {
     static const char *const suffixes[] = {".json", ".jinja", ".txt", ".model", ".tiktoken", ".py", ".md", "LICENSE"};
-    char pattern[NAME_BYTES];
-    while ((patterns = list_next(patterns, pattern)))
-        if (!fnmatch(pattern, name, 0))
-            return 0;
+    if (fits_any(patterns, name))
+        return 0;
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
         if (has_suffix(name, suffixes[i]))
             return !target_has(o->target, name);
@@ -197,6 +205,27 @@ static qc_status copy_side_files(output *o, qc_job *job, const registry *r)
     return status;
 }
 
+/* Weights that stayed in the folder beside the new ones would be read in their place. */
+static qc_status refuse_leftovers(output *o, qc_job *job, const registry *r)
+{
+    const char *folder = o->plan->recipe->output.path;
+    const plugin_entry *e = registry_entry(r, "format", o->plan->format);
+    const char *patterns = e ? entry_value(e, "files") : NULL;
+    char **names;
+    size_t n;
+    if (access(folder, F_OK) != 0)
+        return QC_OK;
+    qc_status status = list_folder(job, folder, &names, &n);
+    for (size_t i = 0; i < n && status == QC_OK; i++)
+        if (fits_any(patterns, names[i]) && !target_has(o->target, names[i]))
+            status = qc_fail(job, QC_E_INVALID,
+                             "%s holds %s, which this run does not replace: remove it, or name "
+                             "another folder",
+                             folder, names[i]);
+    path_list_free(names, n);
+    return status;
+}
+
 static qc_status set_up(output *o, qc_job *job, registry *r)
 {
     const recipe *rec = o->plan->recipe;
@@ -212,6 +241,8 @@ static qc_status set_up(output *o, qc_job *job, registry *r)
         status = target_new(job, rec->output.path, is_folder, rec->output.overwrite, &o->target);
     if (status == QC_OK)
         status = lay_out(o, job);
+    if (status == QC_OK && is_folder)
+        status = refuse_leftovers(o, job, r);
     if (status != QC_OK || !is_folder)
         return status;
     if (!(o->plan->model->format->base.flags & QC_FORMAT_CANONICAL))

@@ -263,6 +263,15 @@ class RunTest(unittest.TestCase):
         self.assertEqual(output.read_bytes()[:4], b"GGUF")
         self.assertEqual({path.name for path in self.scratch.iterdir()}, {"out.gguf", "recipe.yaml"})
 
+    def test_no_weights_of_another_model_stay_in_the_folder(self):
+        parts = {"safetensors": {"shard_bytes": 1000000}}
+        folder = self.convert(self.models / "llama", "BF16", "hf", format=parts)
+        before = {path.name: path.read_bytes() for path in folder.iterdir()}
+        self.expect_error(2, "hf holds model.*safetensors.*remove it", self.models / "llama", "F16", "hf",
+                          format="safetensors", overwrite=True)
+        self.assertEqual({path.name: path.read_bytes() for path in folder.iterdir()}, before)
+        self.convert(self.models / "llama", "F16", "hf", format=parts, overwrite=True)
+
     def test_the_input_is_no_output(self):
         f16 = self.convert(self.models / "llama", "F16", "f16.gguf")
         before = f16.read_bytes()
