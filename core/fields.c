@@ -76,13 +76,13 @@ qc_status read_bytes(qc_job *job, const yaml_node *value, void *into)
 qc_status read_texts(qc_job *job, const yaml_node *value, void *into)
 {
     text_list *list = into;
-    size_t n = value->kind == YAML_LIST ? value->n : 1;
+    size_t n = yaml_count(value);
     text_list_free(list);
     list->items = calloc(n + 1, sizeof *list->items);
     if (!list->items)
         return no_memory(job);
     for (size_t i = 0; i < n; i++) {
-        qc_status status = read_text(job, value->kind == YAML_LIST ? value->items[i] : value, &list->items[i]);
+        qc_status status = read_text(job, yaml_item(value, i), &list->items[i]);
         list->n = i + (status == QC_OK);
         if (status != QC_OK)
             return status;
@@ -126,14 +126,14 @@ qc_status read_use(qc_job *job, const yaml_node *value, void *into)
 qc_status read_uses(qc_job *job, const yaml_node *value, void *into)
 {
     use_list *list = into;
-    size_t n = value->kind == YAML_LIST ? value->n : 1;
+    size_t n = yaml_count(value);
     use_list_free(list);
     list->items = calloc(n + 1, sizeof *list->items);
     if (!list->items)
         return no_memory(job);
     list->n = n;
     for (size_t i = 0; i < n; i++) {
-        qc_status status = read_use(job, value->kind == YAML_LIST ? value->items[i] : value, &list->items[i]);
+        qc_status status = read_use(job, yaml_item(value, i), &list->items[i]);
         if (status != QC_OK)
             return status;
     }

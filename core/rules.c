@@ -17,14 +17,14 @@ static qc_status no_memory(qc_job *job)
 static qc_status read_selectors(qc_job *job, const yaml_node *value, void *into)
 {
     selector_list *list = into;
-    size_t n = value->kind == YAML_LIST ? value->n : 1;
+    size_t n = yaml_count(value);
     free(list->items);
     list->n = 0;
     list->items = calloc(n + 1, sizeof *list->items);
     if (!list->items)
         return no_memory(job);
     for (; list->n < n; list->n++) {
-        const yaml_node *one = value->kind == YAML_LIST ? value->items[list->n] : value;
+        const yaml_node *one = yaml_item(value, list->n);
         if (one->kind != YAML_TEXT || !selector_parse(one->text, &list->items[list->n]))
             return fail_at(job, one->at, QC_E_INVALID, "not a selector; wanted is %s", selector_help);
     }
@@ -250,10 +250,10 @@ static qc_status read_preset(qc_job *job, rule_list *list, const yaml_node *valu
 static qc_status read_includes(qc_job *job, rule_list *list, const yaml_node *map, const char *key, unsigned depth)
 {
     const yaml_node *include = yaml_get(map, key);
-    size_t n = !include ? 0 : include->kind == YAML_LIST ? include->n : 1;
+    size_t n = include ? yaml_count(include) : 0;
     qc_status status = QC_OK;
     for (size_t i = 0; status == QC_OK && i < n; i++)
-        status = read_beside(job, list, include->kind == YAML_LIST ? include->items[i] : include, depth);
+        status = read_beside(job, list, yaml_item(include, i), depth);
     return status;
 }
 

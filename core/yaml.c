@@ -93,6 +93,16 @@ yaml_node *yaml_get(const yaml_node *map, const char *key)
     return i < map->n ? map->items[i] : NULL;
 }
 
+size_t yaml_count(const yaml_node *value)
+{
+    return value->kind == YAML_LIST ? value->n : 1;
+}
+
+const yaml_node *yaml_item(const yaml_node *value, size_t i)
+{
+    return value->kind == YAML_LIST ? value->items[i] : value;
+}
+
 qc_status yaml_put(qc_job *job, yaml_node *map, const char *key, place at, yaml_node *value)
 {
     size_t i = key_index(map, key);

@@ -26,6 +26,9 @@ qc_status yaml_parse(qc_job *job, const char *name, const char *text, size_t len
 void yaml_node_free(yaml_node *root);
 
 yaml_node *yaml_get(const yaml_node *map, const char *key); /* NULL: none, or no map */
+/* Where one value may stand for a list of one: how many there are, and each. */
+size_t yaml_count(const yaml_node *value);
+const yaml_node *yaml_item(const yaml_node *value, size_t i);
 /* Puts value under key, in place of what was there; takes value over also when it fails. */
 qc_status yaml_put(qc_job *job, yaml_node *map, const char *key, place at, yaml_node *value);
 yaml_node *yaml_new(qc_job *job, yaml_kind kind, place at); /* NULL: out of memory, failure recorded */
