@@ -13,6 +13,7 @@ void host_free(qc_host *host); /* NULL is fine */
 /* All [main-thread], before work starts. */
 void host_set_log(qc_host *host, log_sink sink, void *arg); /* NULL: stderr; called from any thread, one at a time */
 void host_set_log_level(qc_host *host, int level); /* QC_LOG_*: what is less urgent is dropped */
-int host_publish(const qc_host *host, const char *id, const void *object); /* id: static; host->find(id) gives object; 0: too many */
+/* host->find(id) gives object from now on. id: static. 0: too many. */
+int host_publish(const qc_host *host, const char *id, const void *object);
 
 #endif
