@@ -8,6 +8,7 @@ Needs numpy, gguf and safetensors.
 import json
 import os
 import pathlib
+import shutil
 import struct
 import sys
 import tempfile
@@ -230,6 +231,13 @@ class RunTest(unittest.TestCase):
         writer.close()
         self.assertEqual(len(list(folder.iterdir())), 3)
         self.assertEqual(tensors_of(self.convert(folder, "F16")), tensors_of(whole))
+
+    def test_a_whole_file_is_read_before_shards(self):  # as transformers does
+        both = self.scratch / "both"
+        shutil.copytree(self.models / "llama", both)
+        (both / "model.safetensors.index.json").write_text('{"weight_map": {"none": "gone.safetensors"}}')
+        self.assertEqual(self.convert(both, "F16", "both.gguf").read_bytes(),
+                         self.convert(self.models / "llama", "F16", "one.gguf").read_bytes())
 
     def test_a_folder_must_hold_one_model(self):
         folder = self.scratch / "folder"
