@@ -149,6 +149,17 @@ static qc_status detect_model(qc_job *job, registry *r, const recipe *rec, detec
     return qc_fail(job, QC_E_INVALID, "%s holds %s (format %s), not a model", rec->model.path, holds, e->id);
 }
 
+/* Statistics may come in a format that holds models too: the file then says so itself. */
+static qc_status refuse_statistics(qc_job *job, const model *m)
+{
+    static const char statistics[] = "imatrix";
+    const qc_meta *meta = model_meta(m, "general.type");
+    const qc_text *text = meta && meta->type == QC_TEXT && !meta->is_array ? meta->data : NULL;
+    if (!text || text->length != sizeof statistics - 1 || memcmp(text->data, statistics, text->length) != 0)
+        return QC_OK;
+    return qc_fail(job, QC_E_INVALID, "%s holds statistics, not a model: calibration.imatrix takes it", m->path);
+}
+
 qc_status model_open(qc_job *job, registry *r, const recipe *rec, const role_table *roles, model **out)
 {
     detected d;
@@ -167,6 +178,8 @@ qc_status model_open(qc_job *job, registry *r, const recipe *rec, const role_tab
     m->path = strdup(rec->model.path);
     m->format_id = strdup(d.format_id);
     status = m->path && m->format_id ? read_headers(job, r, rec, m) : no_memory(job);
+    if (status == QC_OK)
+        status = refuse_statistics(job, m);
     if (status == QC_OK)
         status = finish_tensors(job, m, roles);
     if (status != QC_OK)

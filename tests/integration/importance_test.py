@@ -150,6 +150,13 @@ class ImportanceTest(unittest.TestCase):
         self.expect_error(self.model, 2, "holds no importance")
         self.expect_error(self.scratch / "none.gguf", 5, "No such file")
 
+    def test_importance_is_no_model(self):
+        statistics = self.write_new({PLAIN: (self.mean, [1])})
+        recipe = qcore.write_recipe(self.scratch / "recipe.yaml", statistics, self.scratch / "out.gguf", "Q8_0")
+        process = qcore.run("-c", recipe)
+        self.assertEqual(process.returncode, 2)
+        self.assertIn("holds statistics, not a model", process.stderr)
+
     def test_the_embedding_s_may_have_another_width(self):
         new = self.write_new({PLAIN: (self.mean, [1]), EMBEDDING: (numpy.ones(128), [1])})
         process = self.quantize(new)
