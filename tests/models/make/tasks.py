@@ -77,11 +77,11 @@ def rare_tasks(rng, count=40):
 
 
 def cloze_tasks(rng, count=80):
-    """The last word of a story that its beginning decides."""
+    """Whose story it was, asked of its last sentence: who found the thing."""
     tasks = []
     for _ in range(count):
         clean, spans = text.strip_marks(text.story(rng))
-        start, end = spans[-1]
+        start, end = spans[-4]
         tasks.append({"kind": "cloze", "prompt": clean[:start - 1], "answer": clean[start - 1:end]})
     return tasks
 
