@@ -125,6 +125,16 @@ static qc_status add_stored(planner *p, plan_item *item)
     return QC_OK;
 }
 
+/* run.exact holds for whatever is opened; inexact backends are left out before. */
+static qc_status check_exact(const planner *p, const qc_desc *desc, const char *kind)
+{
+    if (!p->plan->recipe->run.exact || !(desc->flags & QC_DESC_INEXACT))
+        return QC_OK;
+    return qc_fail(p->job, QC_E_INVALID,
+                   "%s %s gives other bits on other machines: allow that with run: {exact: false}, or take another",
+                   kind, desc->id);
+}
+
 static qc_status make_coders(planner *p, plan_item *item)
 {
     const model_tensor *t = item->tensor;
@@ -135,6 +145,8 @@ static qc_status make_coders(planner *p, plan_item *item)
         item->to = item->from;
     else if (status == QC_OK)
         status = registry_coder(p->registry, p->job, item->encoding, t->dims[0], &item->to);
+    if (status == QC_OK && item->to.desc && !item->carried)
+        status = check_exact(p, &item->to.desc->base, "encoding");
     if (status != QC_OK) {
         char where[300];
         job_add_context(p->job, "%s", t->name);
@@ -223,6 +235,8 @@ static qc_status check_method(planner *p, const plugin_use *use, const struct st
     const void *desc;
     qc_settings *settings;
     qc_status status = registry_open(p->registry, p->job, "method", use->id, &desc);
+    if (status == QC_OK)
+        status = check_exact(p, desc, "method");
     if (status == QC_OK)
         status = settings_new(p->job, registry_entry(p->registry, "method", use->id), (const char *const *)use->names,
                               (const char *const *)use->values, use->n_settings, &settings);

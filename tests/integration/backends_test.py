@@ -33,6 +33,20 @@ static const qc_backend_desc desc = {
 };
 QC_PLUGIN(&desc.base);
 """
+INEXACT_METHOD = """
+#include "qcore/method.h"
+static qc_status round_rows(qc_job *job, const void *state, const void *prepared, const qc_linear *linear, float *w,
+                            size_t n_rows, void *dst)
+{
+    (void)state, (void)prepared;
+    return qc_encode_rows(job, linear->coder, dst, w, NULL, n_rows);
+}
+static const qc_method_desc desc = {
+    .base = {.size = sizeof(qc_method_desc), .flags = QC_DESC_INEXACT, .kind = QC_KIND_METHOD, .id = "shaky"},
+    .round = round_rows,
+};
+QC_PLUGIN(&desc.base);
+"""
 MANIFEST = """\
 [plugin]
 name = %(id)s
@@ -44,6 +58,11 @@ source = own work
 [backend:%(id)s]
 summary = Errors are %(error)s
 """
+
+
+def build(source, library):
+    subprocess.run([os.environ.get("CC", "cc"), "-std=c11", "-fPIC", "-shared", "-I", ROOT / "sdk/include", source, "-o",
+                    library], check=True)
 
 
 class Backends(unittest.TestCase):
@@ -60,8 +79,7 @@ class Backends(unittest.TestCase):
         values = {"id": id, "rank": rank, "error": error, "flags": flags}
         (where / "plugin.ini").write_text(MANIFEST % values + needs)
         (where / "b.c").write_text(SOURCE % values)
-        subprocess.run([os.environ.get("CC", "cc"), "-std=c11", "-fPIC", "-shared", "-I", ROOT / "sdk/include",
-                        where / "b.c", "-o", where / f"libqc_{id}.so"], check=True)
+        build(where / "b.c", where / f"libqc_{id}.so")
 
     def error(self, *arguments, **run):
         """The relative squared error that a run reports."""
@@ -86,6 +104,23 @@ class Backends(unittest.TestCase):
         self.backend("fast", 10, "0.0", "QC_DESC_INEXACT")
         self.assertEqual(self.error(), honest)
         self.assertEqual(self.error(exact=False), 0)
+
+    def test_an_inexact_method_only_on_request(self):
+        where = self.plugins / "shaky"
+        where.mkdir()
+        manifest = MANIFEST % {"id": "shaky", "error": "as they come"}
+        (where / "plugin.ini").write_text(manifest.replace("[backend:", "[method:"))
+        (where / "m.c").write_text(INEXACT_METHOD)
+        build(where / "m.c", where / "libqc_shaky.so")
+        recipe = qcore.write_recipe(self.folder / "r.yaml", ROOT / "tests/models/tale", self.folder / "o.gguf",
+                                    plugins={"path": [str(self.plugins)]})
+        choose = "--set", "quantize.methods=shaky", "--set", "quantize.preset=Q8_0"
+        done = qcore.run("-c", recipe, *choose)
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("method shaky gives other bits on other machines", done.stderr)
+        self.assertFalse((self.folder / "o.gguf").exists())
+        done = qcore.run("-c", recipe, *choose, "--set", "run.exact=false")
+        self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_the_cpu_decides(self):
         honest = self.error()
