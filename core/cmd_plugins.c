@@ -165,21 +165,17 @@ static qc_status show(context *c, const options *o)
     return status;
 }
 
-static int check_one(context *c, const plugin_entry *e)
+/* Opens a library; the entry keeps what was wrong with it. */
+static void try_one(context *c, const plugin_entry *e)
 {
     const void *desc;
-    int skip = e->state == PLUGIN_FILTERED || e->state == PLUGIN_SHADOWED || e->state == PLUGIN_SKIPPED;
     if (e->state == PLUGIN_USABLE)
-        registry_open(c->registry, c->job, e->kind, e->id, &desc); /* a failure is kept in the entry */
+        registry_open(c->registry, c->job, e->kind, e->id, &desc);
     job_clear(c->job);
-    const char *word = skip ? "skip" : e->state == PLUGIN_USABLE ? "ok" : "FAIL";
-    printf("%-4s  %s:%s%s%s\n", word, e->kind, e->id, e->why ? "  " : "", e->why ? e->why : "");
-    return skip || e->state == PLUGIN_USABLE;
 }
 
 static qc_status check(context *c, const options *o)
 {
-    size_t failed = 0;
     qc_status status = QC_OK;
     for (size_t i = 0; i < o->n_names && status == QC_OK; i++)
         status = choose_named(c, o->names[i], 1);
@@ -188,7 +184,8 @@ static qc_status check(context *c, const options *o)
     for (size_t i = 0; !o->n_names && i < registry_count(c->registry); i++)
         choose(c, registry_at(c->registry, i));
     for (size_t i = 0; i < c->n_chosen && c->chosen[i]; i++)
-        failed += !check_one(c, c->chosen[i]);
+        try_one(c, c->chosen[i]);
+    size_t failed = print_checks(c->chosen, c->n_chosen, o->json);
     return failed ? qc_fail(c->job, QC_E_UNSUPPORTED, "%zu of %zu failed", failed, c->n_chosen) : QC_OK;
 }
 

@@ -49,6 +49,19 @@ static void session_end(session *s)
     host_free(s->host);
 }
 
+/* In one line, whatever their number: a run that names none of them goes on. */
+static void warn_of_unusable(const session *s)
+{
+    const plugin_entry *first;
+    size_t n = registry_unusable(s->registry, &first);
+    const char *why = first && first->why ? first->why : "broken";
+    if (n == 1)
+        log_say(s->host, QC_LOG_WARNING, "a plugin is unusable: %s", why);
+    else if (n)
+        log_say(s->host, QC_LOG_WARNING,
+                "%zu plugins are unusable, as qcore plugins list --broken tells; the first: %s", n, why);
+}
+
 /* The command line's folders, then the recipe's, then the usual ones. */
 static qc_status open_registry(session *s, qc_job *job)
 {
@@ -64,10 +77,8 @@ static qc_status open_registry(session *s, qc_job *job)
     const char *mask = o->cpu_mask ? o->cpu_mask : getenv("QCORE_CPU_MASK");
     if (status == QC_OK)
         status = registry_new(job, (const char *const *)folders, n_folders, mask, &s->registry);
-    size_t unusable = status == QC_OK ? registry_unusable(s->registry) : 0;
-    if (unusable)
-        log_say(s->host, QC_LOG_WARNING, "%zu plugin%s unusable; see: qcore plugins list --broken", unusable,
-                unusable == 1 ? " is" : "s are");
+    if (status == QC_OK)
+        warn_of_unusable(s);
     if (status == QC_OK)
         status = registry_load_backends(s->registry, job, !s->recipe->run.exact);
     path_list_free(folders, n_folders);

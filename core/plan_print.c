@@ -119,9 +119,9 @@ static void put_item(json_out *j, const plan_item *item)
     put_json_text(j, "from", item->tensor->encoding);
     put_json_text(j, "to", item->encoding);
     put_json_bool(j, "carried", item->carried);
-    put_json_number(j, "bits", bits(item));
+    put_json_number(j, "bits_per_weight", bits(item));
     put_json_count(j, "bytes_before", item->stored);
-    put_json_count(j, "bytes", item->bytes);
+    put_json_count(j, "bytes_after", item->bytes);
     put_json_text(j, "rule", *place_text(item->why, where, sizeof where) ? where : NULL);
     put_json_text(j, "note", item->note);
     put_json_end_object(j);
@@ -139,9 +139,9 @@ static void print_json(const plan *p)
         put_item(&j, &p->items[i]);
     put_json_end_list(&j);
     put_json_count(&j, "bytes_before", p->stored);
-    put_json_count(&j, "bytes", p->bytes);
-    put_json_number(&j, "bits_before", p->bits_stored);
-    put_json_number(&j, "bits", p->bits);
+    put_json_count(&j, "bytes_after", p->bytes);
+    put_json_number(&j, "bits_per_weight_before", p->bits_stored);
+    put_json_number(&j, "bits_per_weight_after", p->bits);
     put_json_end_object(&j);
 }
 

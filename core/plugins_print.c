@@ -257,3 +257,46 @@ void print_plugins(const plugin_entry *const *entries, size_t n, int json)
         print_plugin_text(entries[i], s);
     }
 }
+
+/* What is meant for other machines, or for an id that is taken, is not at fault. */
+static const char *check_word(const plugin_entry *e)
+{
+    if (e->state == PLUGIN_USABLE)
+        return "ok";
+    return e->state == PLUGIN_FILTERED || e->state == PLUGIN_SHADOWED || e->state == PLUGIN_SKIPPED ? "skip" : "FAIL";
+}
+
+static void put_check(json_out *j, const plugin_entry *e)
+{
+    put_json_object(j, NULL);
+    put_json_text(j, "kind", e->kind);
+    put_json_text(j, "id", e->id);
+    put_json_text(j, "result", !strcmp(check_word(e), "FAIL") ? "fail" : check_word(e));
+    put_json_text(j, "why", e->why);
+    put_json_end_object(j);
+}
+
+static void put_checks(const plugin_entry *const *entries, size_t n)
+{
+    json_out j = {.file = stdout};
+    put_json_object(&j, NULL);
+    put_json_list(&j, "checks");
+    for (size_t i = 0; i < n; i++)
+        put_check(&j, entries[i]);
+    put_json_end_list(&j);
+    put_json_end_object(&j);
+}
+
+size_t print_checks(const plugin_entry *const *entries, size_t n, int json)
+{
+    size_t failed = 0;
+    for (size_t i = 0; i < n; i++) {
+        const plugin_entry *e = entries[i];
+        failed += !strcmp(check_word(e), "FAIL");
+        if (!json)
+            printf("%-4s  %s:%s%s%s\n", check_word(e), e->kind, e->id, e->why ? "  " : "", e->why ? e->why : "");
+    }
+    if (json)
+        put_checks(entries, n);
+    return failed;
+}

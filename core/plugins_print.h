@@ -7,6 +7,9 @@
 void print_plugin_list(const registry *r, const plugin_entry *const *entries, size_t n, int json);
 void print_plugins(const plugin_entry *const *entries, size_t n, int json); /* everything that is known of each */
 
+/* What became of opening each; how many failed. */
+size_t print_checks(const plugin_entry *const *entries, size_t n, int json);
+
 const char *state_word(plugin_state state);
 
 #endif

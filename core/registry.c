@@ -175,11 +175,16 @@ const char *entry_value(const plugin_entry *e, const char *key)
     return NULL;
 }
 
-size_t registry_unusable(const registry *r)
+size_t registry_unusable(const registry *r, const plugin_entry **first)
 {
     size_t n = 0;
-    for (size_t i = 0; i < r->n; i++)
-        n += r->slots[i].entry->state == PLUGIN_BROKEN || r->slots[i].entry->state == PLUGIN_UNSAFE;
+    *first = NULL;
+    for (size_t i = 0; i < r->n; i++) {
+        const plugin_entry *e = r->slots[i].entry;
+        if (e->state != PLUGIN_BROKEN && e->state != PLUGIN_UNSAFE)
+            continue;
+        *first = n++ ? *first : e;
+    }
     return n;
 }
 

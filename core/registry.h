@@ -51,7 +51,8 @@ const plugin_entry *registry_at(const registry *r, size_t i); /* sorted by kind,
 const plugin_entry *registry_entry(const registry *r, const char *kind, const char *id); /* usable, or NULL */
 /* Any other key of the section ("files", "classes"), or NULL. */
 const char *entry_value(const plugin_entry *e, const char *key);
-size_t registry_unusable(const registry *r); /* broken or unsafe: worth one line, see qcore plugins list --broken */
+/* How many are broken or unsafe, and the first of them: worth one line. */
+size_t registry_unusable(const registry *r, const plugin_entry **first);
 const char *registry_cpu(const registry *r); /* level in use: "x86-v3", ... */
 
 /* The descriptor, library opened now if need be: dlopen, stamp, kind size, mandatory members, manifest agreement.

@@ -79,13 +79,13 @@ class PlanTest(unittest.TestCase):
 
     def test_sizes(self):
         tensors, plan = self.plan(preset="Q8_0")
-        self.assertEqual(tensors["blk.0.ffn_down.weight"]["bytes"], 512 * 8 * 34 // 32)
+        self.assertEqual(tensors["blk.0.ffn_down.weight"]["bytes_after"], 512 * 8 * 34 // 32)
         self.assertEqual(tensors["blk.0.ffn_down.weight"]["bytes_before"], 512 * 8 * 2)
         weights = sum(columns * rows for columns, rows in MATRICES.values()) + 256
-        self.assertAlmostEqual(plan["bits"], 8 * plan["bytes"] / weights, places=5)
+        self.assertAlmostEqual(plan["bits_per_weight_after"], 8 * plan["bytes_after"] / weights, places=5)
         self.assertEqual(self.run_recipe("-q", preset="Q8_0").returncode, 0)
         written = sum(int(t.n_bytes) for t in gguf.GGUFReader(self.folder / "out.gguf").tensors)
-        self.assertEqual(plan["bytes"], written)
+        self.assertEqual(plan["bytes_after"], written)
 
     def test_widths_that_do_not_fit(self):
         tensors, _ = self.plan(preset="Q4_K_M")

@@ -337,6 +337,13 @@ class Broken(unittest.TestCase):
         self.assertEqual(done.stderr, f"qcore: warning: {self.path}/bad/plugin.ini:10: unknown key 'colour' in "
                                       "[method:bad] is ignored\n")
 
+    def test_checks_as_json(self):
+        self.plugin(None)
+        done = qcore.run("plugins", "check", "bad", "rtn", "--json", "--plugin-path", self.path)
+        self.assertEqual(done.returncode, 3)
+        results = {check["id"]: check["result"] for check in json.loads(done.stdout)["checks"]}
+        self.assertEqual(results, {"bad": "fail", "rtn": "ok"})
+
     # ---- in a recipe ----
 
     def recipe(self, method):
@@ -359,7 +366,8 @@ class Broken(unittest.TestCase):
         self.plugin(None)
         done = self.recipe("rtn")
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("qcore: warning: 1 plugin is unusable; see: qcore plugins list --broken\n", done.stderr)
+        self.assertRegex(done.stderr, r"(?m)^qcore: warning: a plugin is unusable: .*libqc_bad\.so.*$")
+        self.assertEqual(done.stderr.count("warning"), 1)
 
     def test_a_misspelt_one_is_corrected(self):
         done = self.recipe("rnt")

@@ -156,7 +156,7 @@ class MeaningTest(RecipeCase):
 
     def test_totals(self):
         tensors, plan = self.plan(GENERAL)
-        self.assertEqual(plan["bytes"], sum(t["bytes"] for t in tensors.values()))
+        self.assertEqual(plan["bytes_after"], sum(t["bytes_after"] for t in tensors.values()))
         self.assertFalse((self.folder / "out.gguf").exists())
 
     def test_a_rule_that_matches_nothing_is_mentioned(self):

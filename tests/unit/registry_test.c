@@ -74,7 +74,7 @@ static void first_wins(void **state)
     expect_entry(r, "method", "m", 1, PLUGIN_SHADOWED, "/a/late/plugin.ini has the same id");
     expect_entry(r, "method", "m", 2, PLUGIN_SHADOWED, "/a/late/plugin.ini has the same id");
     assert_string_equal(registry_entry(r, "method", "m")->summary, "from a");
-    assert_int_equal(registry_unusable(r), 0);
+    assert_int_equal(registry_unusable(r, &(const plugin_entry *){NULL}), 0);
     assert_int_equal(registry_open(r, s->job, "method", "mm", &desc), QC_E_INVALID);
     assert_string_equal(job_message(s->job), "no method 'mm'; did you mean 'm'?");
     job_clear(s->job);
@@ -108,7 +108,7 @@ static void needs_are_checked(void **state)
     expect_entry(r, "com.acme.thing", "t", 0, PLUGIN_SKIPPED, "kind 'com.acme.thing' is not known to this qcore");
     expect_entry(r, "plugin", "p5", 0, PLUGIN_BROKEN, "/a/p5/plugin.ini:8: section header without ']'");
     expect_entry(r, "method", "gone", 0, PLUGIN_BROKEN, "/a/p6/libqc_x.so: No such file");
-    assert_int_equal(registry_unusable(r), 4);
+    assert_int_equal(registry_unusable(r, &(const plugin_entry *){NULL}), 4);
     assert_int_equal(registry_open(r, s->job, "method", "p5", &desc), QC_E_UNSUPPORTED);
     assert_non_null(strstr(job_message(s->job), "no method 'p5': "));
     assert_non_null(strstr(job_message(s->job), "/a/p5/plugin.ini:8: section header"));
@@ -140,7 +140,7 @@ static void what_others_may_write_is_refused(void **state)
     expect_entry(r, "method", "m4", 0, PLUGIN_UNSAFE, "/a/p4/libqc_x.so: leads out of its folder, to ");
     expect_entry(r, "method", "m5", 0, PLUGIN_USABLE, "");
     assert_null(registry_entry(r, "method", "m6"));
-    assert_int_equal(registry_unusable(r), 5);
+    assert_int_equal(registry_unusable(r, &(const plugin_entry *){NULL}), 5);
     registry_free(r);
 }
 
