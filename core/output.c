@@ -176,8 +176,9 @@ static qc_status copy_file(output *o, qc_job *job, const char *name)
         return status;
     uint64_t length = src->length(src, from);
     if (length > MAX_SIDE_FILE) {
-        log_say(job->host, QC_LOG_WARNING, "%s is not copied: %llu bytes are more than a tokenizer or configuration has",
-                name, (unsigned long long)length);
+        log_say(job->host, QC_LOG_WARNING,
+                "%s is not copied: %llu bytes are more than a tokenizer or configuration has", name,
+                (unsigned long long)length);
         return QC_OK;
     }
     unsigned char *piece = job->scratch(job, most);
