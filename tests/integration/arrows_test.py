@@ -11,7 +11,7 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("QCORE_BUILD", ROOT / "build")).absolute()
-SANITIZED = os.environ.get("QCORE_SANITIZE", "OFF") == "ON"
+SANITIZED = bool(os.environ.get("QCORE_SANITIZE"))
 
 C_HEADERS = set("assert ctype errno float inttypes limits locale math setjmp signal stdarg stdatomic stdbool stddef stdint "
                 "stdio stdlib string strings time".split())
