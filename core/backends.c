@@ -9,9 +9,14 @@
 /* Every table of this qcore, with the names of its members for messages. */
 struct op_tables {
     qc_ops_row row;
+    qc_ops_math math;
+    qc_ops_matrix matrix;
 };
 
 static const char *const row_members[] = {"all_finite", "sum_squares", "squared_error"};
+
+static const char *const math_members[] = {"exp", "silu", "softmax", "log_sum_exp", "rms_norm"};
+static const char *const matrix_members[] = {"gemm", "gram", "cholesky"};
 
 static const struct table {
     const char *id;
@@ -19,6 +24,8 @@ static const struct table {
     const char *const *members;
 } tables[] = {
     {QC_OPS_ROW, offsetof(struct op_tables, row), sizeof(qc_ops_row), row_members},
+    {QC_OPS_MATH, offsetof(struct op_tables, math), sizeof(qc_ops_math), math_members},
+    {QC_OPS_MATRIX, offsetof(struct op_tables, matrix), sizeof(qc_ops_matrix), matrix_members},
 };
 
 enum { N_TABLES = sizeof tables / sizeof tables[0] };

@@ -90,6 +90,16 @@ static qc_status check_tokenizer(qc_job *job, const plugin_entry *e, const void 
     return ((const qc_tokenizer_desc *)desc)->import ? QC_OK : missing(job, e, "import");
 }
 
+static qc_status check_metric(qc_job *job, const plugin_entry *e, const void *desc)
+{
+    const qc_metric_desc *d = desc;
+    if (!d->ask && !(d->base.flags & QC_METRIC_WINDOWS))
+        return missing(job, e, "ask (or the flag QC_METRIC_WINDOWS)");
+    if (d->n_values == 0 || !d->create || !d->destroy || !d->score || !d->take || !d->report)
+        return missing(job, e, "n_values, create, destroy, score, take or report");
+    return QC_OK;
+}
+
 /* `least` ends with the last member that the kind had at its birth: what came later may be absent. */
 static const struct kind {
     const char *kind;
@@ -102,6 +112,7 @@ static const struct kind {
     {QC_KIND_BACKEND, sizeof(qc_backend_desc), END_OF(qc_backend_desc, overlay), check_backend},
     {QC_KIND_ARCHITECTURE, sizeof(qc_architecture_desc), END_OF(qc_architecture_desc, import), check_architecture},
     {QC_KIND_TOKENIZER, sizeof(qc_tokenizer_desc), END_OF(qc_tokenizer_desc, import), check_tokenizer},
+    {QC_KIND_METRIC, sizeof(qc_metric_desc), END_OF(qc_metric_desc, report), check_metric},
 };
 
 static const struct kind *find_kind(const char *kind)

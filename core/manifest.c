@@ -8,9 +8,13 @@
 static const struct kind_word {
     const char *word, *kind, *keys;
 } kinds[] = {
-    {"method", QC_KIND_METHOD, "needs statistics"},         {"encoding", QC_KIND_ENCODING, "bits"},
-    {"format", QC_KIND_FORMAT, "files holds writes"},       {"backend", QC_KIND_BACKEND, ""},
-    {"architecture", QC_KIND_ARCHITECTURE, "classes gguf"}, {"tokenizer", QC_KIND_TOKENIZER, "files rank"},
+    {"method", QC_KIND_METHOD, "needs statistics"},
+    {"encoding", QC_KIND_ENCODING, "bits"},
+    {"format", QC_KIND_FORMAT, "files holds writes"},
+    {"backend", QC_KIND_BACKEND, ""},
+    {"architecture", QC_KIND_ARCHITECTURE, "classes gguf"},
+    {"tokenizer", QC_KIND_TOKENIZER, "files rank gguf"},
+    {"metric", QC_KIND_METRIC, ""},
 };
 
 static const struct kind_word *find_kind(const char *word)

@@ -5,6 +5,7 @@
 #include "qcore/architecture.h"
 #include "qcore/format.h"
 #include "qcore/method.h"
+#include "qcore/metric.h"
 #include "qcore/ops.h"
 #include "qcore/tokenizer.h"
 

@@ -1,7 +1,7 @@
-/* Architectures: how a model family's tensors are named elsewhere. Kind "qcore.architecture/1".
+/* Architectures: how a model family's tensors are named elsewhere, and how a block computes. Kind "qcore.architecture/1".
  *
- * Data wherever possible: a table of names that the host reads both ways, and one call that turns config.json into
- * canonical metadata. plugin.ini: `classes = LlamaForCausalLM, …` (config.json's "architectures") and
+ * Data wherever possible: a table of names that the host reads both ways, one call that turns config.json into canonical
+ * metadata, and the forward pass of one block. plugin.ini: `classes = LlamaForCausalLM, …` (config.json's "architectures") and
  * `gguf = llama` (general.architecture) tell the host which plugin to open.
  */
 #ifndef QCORE_ARCHITECTURE_H
@@ -46,12 +46,39 @@ typedef struct qc_import {
     qc_status (*shape)(const struct qc_import *out, qc_job *job, const char *canonical, uint64_t cols, uint64_t rows);
 } qc_import;
 
+/* A forward pass of one block over several sequences at once, lent by the host. Row r of every matrix is a token:
+ * sequence s has the rows starts[s] .. starts[s + 1] - 1, at positions 0, 1, 2, … Sequences do not see each other. */
+typedef struct qc_pass {
+    uint32_t size;
+    uint32_t block; /* number; the number of blocks for what comes after the last one */
+    size_t n_tokens, n_sequences;
+    const size_t *starts; /* [n_sequences + 1], the last is n_tokens */
+    /* y[i] [n_tokens][rows of W_i] = x W_i' for n weights, by canonical name, that read one x [n_tokens][cols]: what
+     * shares an input goes into one call, which is how statistics know. Biases are the caller's. n_tokens may be fewer
+     * than the pass has (an expert's share); expert: -1, or the matrix of stacked weights. Return its status at once
+     * when it is not QC_OK: the host ends a pass early with it. [job-thread, outside parallel_for] */
+    qc_status (*linears)(const struct qc_pass *pass, qc_job *job, size_t n, const char *const *names, int32_t expert,
+                         const float *x, size_t n_tokens, float *const *y);
+    /* A vector of the model (norm, bias, rotary factors) as float32, n its length; *values NULL where it has none.
+     * Borrowed until the block ends. */
+    qc_status (*vector)(const struct qc_pass *pass, qc_job *job, const char *name, const float **values, size_t *n);
+} qc_pass;
+
+/* `names` and `import` are needed; without `block` models of the family can be quantized, not run. */
 typedef struct qc_architecture_desc {
     qc_desc base;
     const qc_name_rule *names; /* first match wins; ends with source NULL */
     /* Canonical metadata from the folder's config.json (hyperparameters under "<arch>.", general.*) and generated
      * tensors. [main-thread] */
     qc_status (*import)(qc_job *job, const qc_source *folder, const qc_import *out);
+    /* Hyperparameters from canonical metadata, whoever wrote it; checked, since files are hostile. The state is const
+     * after this. QC_E_UNSUPPORTED: a variant that cannot be run. [main-thread] */
+    qc_status (*create)(qc_job *job, const qc_metadata *metadata, void **state);
+    void (*destroy)(const qc_host *host, void *state); /* [main-thread] */
+    /* Block pass->block, in place: x [n_tokens][width]. Float32 throughout; sums through op tables. [job-thread] */
+    qc_status (*block)(qc_job *job, const void *state, const qc_pass *pass, float *x);
+    /* What comes between the last block and output.weight (the final norm), in place. [job-thread] */
+    qc_status (*finish)(qc_job *job, const void *state, const qc_pass *pass, float *x);
 } qc_architecture_desc;
 
 #endif

@@ -61,6 +61,12 @@ typedef struct qc_meta {
     const void *data; /* borrowed */
 } qc_meta;
 
+/* A model's metadata, read-only. [any-thread] */
+typedef struct qc_metadata {
+    uint32_t size;
+    const qc_meta *(*find)(const struct qc_metadata *metadata, const char *key); /* NULL: none; lives as long */
+} qc_metadata;
+
 /* The files of one folder, open for reading. The host opens and bounds them: every range is checked against the file's
  * size, names with a slash are refused. File 0 is the one the user named, or, of a folder, the one the format's
  * manifest matched. [any-thread] except open. */
@@ -135,6 +141,47 @@ static inline qc_status qc_meta_text(const qc_scan *out, qc_job *job, const char
     const qc_text text = {value, strlen(value)};
     const qc_meta meta = {sizeof meta, key, QC_TEXT, 0, 1, &text};
     return out->meta(out, job, &meta);
+}
+
+/* Scalar metadata, read in one line each; `otherwise` where the key is absent or of another kind. */
+static inline double qc_metadata_number(const qc_metadata *m, const char *key, double otherwise)
+{
+    const qc_meta *meta = m->find(m, key);
+    if (!meta || meta->is_array || meta->count != 1)
+        return otherwise;
+    switch (meta->type) {
+    case QC_U8:
+        return *(const uint8_t *)meta->data;
+    case QC_I8:
+        return *(const int8_t *)meta->data;
+    case QC_U16:
+        return *(const uint16_t *)meta->data;
+    case QC_I16:
+        return *(const int16_t *)meta->data;
+    case QC_U32:
+        return *(const uint32_t *)meta->data;
+    case QC_I32:
+        return *(const int32_t *)meta->data;
+    case QC_F32:
+        return (double)*(const float *)meta->data;
+    case QC_BOOL:
+        return *(const uint8_t *)meta->data;
+    case QC_U64:
+        return (double)*(const uint64_t *)meta->data;
+    case QC_I64:
+        return (double)*(const int64_t *)meta->data;
+    case QC_F64:
+        return *(const double *)meta->data;
+    default:
+        return otherwise;
+    }
+}
+
+/* NULL where the key is absent or no single text. */
+static inline const qc_text *qc_metadata_text(const qc_metadata *m, const char *key)
+{
+    const qc_meta *meta = m->find(m, key);
+    return meta && meta->type == QC_TEXT && !meta->is_array && meta->count == 1 ? (const qc_text *)meta->data : NULL;
 }
 
 #endif
