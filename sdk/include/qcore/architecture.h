@@ -62,6 +62,9 @@ typedef struct qc_pass {
     /* A vector of the model (norm, bias, rotary factors) as float32, n its length; *values NULL where it has none.
      * Borrowed until the block ends. */
     qc_status (*vector)(const struct qc_pass *pass, qc_job *job, const char *name, const float **values, size_t *n);
+    /* Inputs and outputs of a weight, by canonical name (of one expert's, where they are stacked); 0 and 0 where the
+     * model has none. What linears writes has the model's sizes: check them against the buffers before. */
+    void (*shape)(const struct qc_pass *pass, const char *name, uint64_t *cols, uint64_t *rows);
 } qc_pass;
 
 /* `names` and `import` are needed; without `block` models of the family can be quantized, not run. */
