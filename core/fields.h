@@ -23,16 +23,6 @@ qc_status read_texts(qc_job *job, const yaml_node *value, void *into); /* text_l
 qc_status read_use(qc_job *job, const yaml_node *value, void *into); /* plugin_use: ID or {ID: {setting: value}} */
 qc_status read_uses(qc_job *job, const yaml_node *value, void *into); /* use_list: one, or a list */
 
-typedef struct text_list {
-    char **items;
-    size_t n;
-} text_list;
-
-typedef struct use_list {
-    plugin_use *items;
-    size_t n;
-} use_list;
-
 void text_list_free(text_list *list);
 void use_free(plugin_use *use);
 void use_list_free(use_list *list);

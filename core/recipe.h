@@ -20,6 +20,16 @@ typedef struct plugin_use {
     place at;
 } plugin_use;
 
+typedef struct text_list {
+    char **items;
+    size_t n;
+} text_list;
+
+typedef struct use_list {
+    plugin_use *items;
+    size_t n;
+} use_list;
+
 /* Opaque here: rules of recipe and preset, see rules.h. */
 typedef struct rule_list rule_list;
 
@@ -31,7 +41,12 @@ typedef struct recipe {
         place at;
     } model; /* id NULL: find out */
     struct {
-        char *imatrix;
+        char *imatrix; /* a file of statistics to use; excludes text */
+        text_list text; /* files to calibrate on; none: no calibration */
+        uint64_t tokens, context; /* at most; 0: all. Of a window; default 512 */
+        text_list record; /* words of QC_STAT_*; none: what the methods want */
+        int output_weight; /* also record the input of output.weight (llama-imatrix: --process-output) */
+        char *output; /* where to save what was recorded, or NULL */
         place at;
     } calibration;
     struct {
@@ -47,6 +62,14 @@ typedef struct recipe {
         place at;
     } output;
     struct {
+        text_list text;
+        char *reference; /* a model, or a base file of llama.cpp; NULL: the recipe's model, where it writes another */
+        uint64_t tokens, context, stride; /* at most; 0: all. Of a window; default 512. 0: windows side by side */
+        use_list metrics; /* none: perplexity, and kld where there is a reference */
+        int layers; /* the layer view too; default: where there is a calibration text or a reference model */
+        place at; /* file NULL: no evaluation */
+    } evaluate;
+    struct {
         char **paths;
         size_t n_paths;
     } plugins;
@@ -60,9 +83,23 @@ typedef struct recipe {
     size_t n_names;
 } recipe;
 
+/* What a command cannot do without. */
+enum {
+    RECIPE_OUTPUT = 1 /* output.path and quantize */,
+    RECIPE_CALIBRATION = 2 /* calibration.text */,
+    RECIPE_EVALUATE = 4 /* evaluate */
+};
+
+/* One key put in place from the command line: `set` is "quantize.preset=Q4_K_M"; `name` is how messages call it
+ * ("--tokens"); NULL: "--set " and the text itself. */
+typedef struct override_arg {
+    const char *name, *set;
+} override_arg;
+
 /* Site defaults (site.h), then the file, then overrides ("quantize.preset=Q4_K_M"), in this order. path NULL: overrides
  * alone. Relative paths in a recipe start at the current folder. */
-qc_status recipe_open(qc_job *job, const char *path, const char *const *sets, size_t n_sets, recipe **out);
+qc_status recipe_open(qc_job *job, const char *path, const override_arg *sets, size_t n_sets, unsigned needs,
+                      recipe **out);
 void recipe_free(recipe *r);
 
 #endif

@@ -1,8 +1,10 @@
-/* What an importance file says of the inputs of linears. Every entry is checked against the model's tensors. */
+/* What is known of the inputs of linears: read from a file (an imatrix, or statistics that calibration saved) or recorded
+ * by a calibration. Every entry is checked against the model's tensors. */
 #ifndef CORE_STATISTICS_H
 #define CORE_STATISTICS_H
 
 #include "core/model.h"
+#include "core/progress.h"
 #include "qcore/method.h"
 
 typedef struct statistics statistics;
@@ -18,5 +20,20 @@ size_t statistics_entries(const statistics *s); /* tensors that the file knows s
 uint64_t statistics_bytes(const statistics *s); /* memory held */
 const char *statistics_dataset(const statistics *s); /* the first one, or NULL */
 uint64_t statistics_chunks(const statistics *s); /* 0: not said */
+
+/* ---- recording (calibrate.c) ---- */
+
+/* Runs the model over the recipe's calibration text and records `wanted` (QC_STAT_*) of every input; shared inputs are
+ * kept once. Fails above run.memory with the number needed. */
+qc_status statistics_record(qc_job *job, registry *r, const recipe *recipe, const model *model, uint32_t wanted,
+                            progress *shown, statistics **out);
+/* What a recording would need of memory, and how many steps its progress has. */
+qc_status statistics_forecast(qc_job *job, registry *r, const recipe *recipe, const model *model, uint32_t wanted,
+                              uint64_t *bytes, uint64_t *steps);
+uint32_t statistics_known(const statistics *s); /* QC_STAT_* that every entry has */
+
+/* Writes them under `path`: the format is chosen by the name. What a format cannot hold (all but column mean squares in
+ * llama.cpp's older layout) is refused. */
+qc_status statistics_write(const statistics *s, qc_job *job, registry *r, const recipe *recipe, const char *path);
 
 #endif

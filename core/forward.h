@@ -1,0 +1,48 @@
+/* Running a model, block by block: one block's weights in memory at a time, all sequences through it in batches, hidden
+ * states in memory or, beyond run.memory, in a temporary file. Results depend on neither batches, threads nor memory. */
+#ifndef CORE_FORWARD_H
+#define CORE_FORWARD_H
+
+#include "core/progress.h"
+#include "core/tokens.h"
+
+typedef struct forward forward;
+typedef struct hidden_states hidden_states;
+
+/* What a run may look at. Called on the caller's thread, in the order of the pass; any member may be NULL. */
+typedef struct forward_watch {
+    void *arg;
+    /* Before n weights (names: canonical) are multiplied with one x [n_tokens][cols]; expert: -1, or of a stack. Tokens
+     * of all batches come in rising order, block by block. y: [i] = what W_i x came to, after the multiplication. */
+    qc_status (*linears)(void *arg, qc_job *job, size_t n, const model_tensor *const *weights, int32_t expert,
+                         const float *x, size_t n_tokens, const float *const *y);
+    qc_status (*block_done)(void *arg, qc_job *job, uint32_t block); /* after its last batch */
+    int output; /* also for output.weight, over all tokens, after the last block (y is then NULL) */
+} forward_watch;
+
+/* The architecture's state and a coder for every tensor it may ask for. memory: run.memory, of which the largest block's
+ * weights as float32 and one batch must find room, or it fails with the number needed. folder: for the temporary file;
+ * NULL: $TMPDIR, or /tmp. m, and r, live as long. */
+qc_status forward_open(qc_job *job, registry *r, const model *m, uint64_t memory, const char *folder, forward **out);
+void forward_free(forward *f);
+size_t forward_vocabulary(const forward *f); /* rows of output.weight (of token_embd.weight where that is tied) */
+size_t forward_width(const forward *f);
+uint32_t forward_blocks(const forward *f);
+/* What it will need beside the sequences: weights of the largest block and a batch. */
+uint64_t forward_memory(const forward *f);
+
+/* All blocks and the final norm over all sequences. Ids beyond the vocabulary fail; NaN or Inf after a block fails,
+ * naming the block, and the tensor whose product first had one. shown: steps of tokens x blocks; may be NULL. */
+qc_status forward_run(forward *f, qc_job *job, const sequences *s, const forward_watch *watch, progress *shown,
+                      hidden_states **out);
+void hidden_free(hidden_states *h);
+
+/* Logits of n rows (tokens of the sequences, counted through; rising): logits [n][vocabulary]. */
+qc_status forward_logits(forward *f, qc_job *job, const hidden_states *h, const size_t *rows, size_t n, float *logits);
+
+/* A weight matrix (expert's; 0 of plain tensors) as float32 [rows][cols]; kept until forward_forget. */
+qc_status forward_weight(forward *f, qc_job *job, const char *name, int32_t expert, const float **w, size_t *rows,
+                         size_t *cols);
+void forward_forget(forward *f);
+
+#endif
