@@ -12,6 +12,12 @@ const json_t *find(const conversion *c, const char *key)
     return value ? value : find_value(c->root, key);
 }
 
+int is_null(const conversion *c, const char *key)
+{
+    return !find_value(c->text, key) &&
+           (json_is_null(json_object_get(c->text, key)) || json_is_null(json_object_get(c->root, key)));
+}
+
 const char *find_text(const conversion *c, const char *key)
 {
     return json_string_value(find(c, key));
@@ -69,4 +75,13 @@ void put_text(conversion *c, const char *key, const char *value)
     prefix_key(c, key, full);
     if (c->status == QC_OK)
         c->status = qc_meta_text(c->out->scan, c->job, full, value);
+}
+
+void put_flags(conversion *c, const char *key, const uint8_t *flags, size_t n)
+{
+    char full[MAX_KEY];
+    prefix_key(c, key, full);
+    const qc_meta meta = {sizeof meta, full, QC_BOOL, 1, n, flags};
+    if (c->status == QC_OK)
+        c->status = c->out->scan->meta(c->out->scan, c->job, &meta);
 }

@@ -22,6 +22,9 @@ enum { REQUIRED = -1 }; /* in place of a default */
 /* The value of a key; NULL where it is absent or null. */
 const json_t *find(const conversion *c, const char *key);
 
+/* Whether a key is there and says null, which need not mean its default. */
+int is_null(const conversion *c, const char *key);
+
 /* A string of the config, or NULL. */
 const char *find_text(const conversion *c, const char *key);
 
@@ -36,6 +39,7 @@ uint32_t read_count(conversion *c, const char *key, double otherwise, uint32_t h
 void put_u32(conversion *c, const char *key, uint32_t value);
 void put_f32(conversion *c, const char *key, double value);
 void put_text(conversion *c, const char *key, const char *value);
+void put_flags(conversion *c, const char *key, const uint8_t *flags, size_t n); /* an array */
 
 /* "config.json: " and what is wrong, printf-style, where nothing was wrong before. */
 #define reject(c, code, ...) \

@@ -3,9 +3,12 @@
  * The hyperparameters' keys are those of llama.cpp's converter (gguf-py, constants.py), so that whatever reads its
  * files reads these.
  */
+#include "block.h"
 #include "conversion.h"
+#include "hyperparameters.h"
 #include "rope.h"
 #include "shapes.h"
+#include "window.h"
 
 enum { MAX_COUNT = 0x7fffffff, MAX_BLOCKS = 100000, MAX_HEAD_SIZE = 65536 };
 enum { MAX_CONFIG_BYTES = 16 << 20 };
@@ -52,15 +55,6 @@ static void read_sizes(conversion *c, sizes *s)
     s->key_heads = read_count(c, "num_key_value_heads", s->heads, MAX_COUNT);
     s->epsilon = read_number(c, NULL, "rms_norm_eps", REQUIRED, 1e-30, 1);
     read_head_size(c, s);
-}
-
-/* llama.cpp has no sliding window for these families: text longer than it is attended to in full. */
-static void warn_of_window(const conversion *c)
-{
-    const json_t *used = find(c, "use_sliding_window");
-    if (find(c, "sliding_window") && !json_is_false(used))
-        c->job->host->log(c->job->host, QC_LOG_INFO,
-                          "config.json: \"sliding_window\" is not carried over; attention is full in GGUF");
 }
 
 static int is_separator(char c)
@@ -120,11 +114,11 @@ static void convert(conversion *c)
     read_sizes(c, &s);
     if (c->status != QC_OK)
         return;
-    warn_of_window(c);
     put_general(c);
     put_sizes(c, &s);
     put_shapes(c, &s);
     import_rope(c, s.head_size, s.context);
+    import_window(c, s.blocks);
 }
 
 static qc_status import(qc_job *job, const qc_source *folder, const qc_import *out, const llama_family *family)
@@ -141,18 +135,23 @@ static qc_status import(qc_job *job, const qc_source *folder, const qc_import *o
 }
 
 /* clang-format off */
-#define ARCHITECTURE(name, free_head_size, rope_factors)                                               \
+#define ARCHITECTURE(name, ...)                                                                        \
+    static const llama_family family_of_##name = {#name, __VA_ARGS__};                                 \
     static qc_status import_##name(qc_job *job, const qc_source *folder, const qc_import *out)         \
     {                                                                                                  \
-        static const llama_family family = {#name, free_head_size, rope_factors};                      \
-        return import(job, folder, out, &family);                                                      \
+        return import(job, folder, out, &family_of_##name);                                            \
+    }                                                                                                  \
+    static qc_status create_##name(qc_job *job, const qc_metadata *metadata, void **state)             \
+    {                                                                                                  \
+        return create_hyperparameters(job, metadata, &family_of_##name, state);                        \
     }                                                                                                  \
     static const qc_architecture_desc name = {                                                         \
-        {sizeof(qc_architecture_desc), 0, QC_KIND_ARCHITECTURE, #name, NULL}, name##_names, import_##name}
+        {sizeof(qc_architecture_desc), 0, QC_KIND_ARCHITECTURE, #name, NULL}, name##_names,            \
+        import_##name, create_##name, destroy_hyperparameters, run_block, run_finish}
 /* clang-format on */
 
-ARCHITECTURE(llama, 1, 1);
-ARCHITECTURE(qwen2, 0, 0);
-ARCHITECTURE(qwen3, 1, 0);
+ARCHITECTURE(llama, .free_head_size = 1, .rope_factors = 1);
+ARCHITECTURE(qwen2, .rotates_halves = 1);
+ARCHITECTURE(qwen3, .free_head_size = 1, .rotates_halves = 1, .norms_heads = 1);
 
 QC_PLUGIN(&llama.base, &qwen2.base, &qwen3.base);
