@@ -1,189 +1,149 @@
 /* qcore -c RECIPE: from the recipe to the report. */
 #include "core/commands.h"
-#include "core/host.h"
-#include "core/job.h"
-#include "core/log.h"
-#include "core/paths.h"
+#include "core/judge.h"
+#include "core/quantize.h"
 #include "core/report.h"
-#include "core/roles.h"
 #include "core/rules.h"
-#include <stdlib.h>
 
-/* All that lives for a run; freed in the reverse order. */
-typedef struct session {
-    const run_options *options;
-    qc_host *host;
-    pool *planner, *workers; /* one thread to plan with; as many as memory allows to work with */
-    recipe *recipe;
-    registry *registry;
-    role_table *roles;
-    model *model;
+static const char help[] = "qcore turns a model into one with fewer bits, as a recipe says.\n"
+                           "\n"
+                           "  qcore -c RECIPE [options]    run a recipe\n"
+                           "  qcore calibrate MODEL ...    run a text through a model, save what its layers see\n"
+                           "  qcore eval MODEL ...         perplexity, divergence from another model, tasks\n"
+                           "  qcore compare -c RECIPE ...  several presets of one model in a table\n"
+                           "  qcore inspect MODEL          range and outliers of every tensor\n"
+                           "  qcore tokenize MODEL ...     a text as token ids\n"
+                           "  qcore plugins                what methods, encodings, formats, ... there are\n"
+                           "  qcore COMMAND --help         more of each\n"
+                           "\n"
+                           "  -c, --config RECIPE      the recipe, a YAML file\n"
+                           "  -s, --set KEY=VALUE      override a key of it; enough of these need no recipe\n"
+                           "  -n, --dry-run            print the plan and write nothing\n"
+                           "  -j, --json               print the plan or the summary as JSON\n"
+                           "  -q, --quiet              no progress, no summary\n"
+                           "  -t, --threads N          at most N threads; the output does not depend on it\n"
+                           "      --memory SIZE        about as much memory as may be used (1GiB)\n"
+                           "      --plugin-path DIR    look for plugins in DIR first; may be repeated\n"
+                           "      --cpu-mask LEVEL     use no more than this CPU level (x86-v3, generic)\n"
+                           "      --version\n"
+                           "  -h, --help\n"
+                           "\n"
+                           "Examples\n"
+                           "  qcore -c recipe.yaml\n"
+                           "  qcore -c recipe.yaml --dry-run --set quantize.preset=Q3_K_S\n"
+                           "  qcore -s model.path=tiny -s quantize.preset=Q4_K_M -s output.path=tiny.gguf\n"
+                           "  qcore eval tiny.gguf --reference tiny --text wiki.txt\n"
+                           "  qcore plugins show q4_k\n"
+                           "\n"
+                           "Exit codes\n"
+                           "    0  done\n"
+                           "    1  a bug in qcore\n"
+                           "    2  a mistake in the command line or the recipe\n"
+                           "    3  not supported\n"
+                           "    4  an input file is corrupt\n"
+                           "    5  the system refused to read or write\n"
+                           "    6  NaN or Inf in the weights or activations\n"
+                           "    7  memory or another limit\n"
+                           "  130  interrupted\n";
+
+static const command_spec command = {.name = "", .help = help, .is_run = 1};
+
+/* What was read and made; freed before the session. */
+typedef struct run_state {
+    model *model, *written;
     statistics *statistics;
-    plan *plan;
-    output *output;
-    pipeline *pipeline;
-    progress *progress;
-} session;
+    evaluator *evaluator;
+    quantization quantization;
+    judgement judgement;
+} run_state;
 
-/* Warnings do not run into the bar. */
-static void log_beside_bar(void *arg, int level, const char *message)
+static void run_free(run_state *r)
 {
-    const session *s = arg;
-    progress_clear(s->progress);
-    log_to_stderr(NULL, level, message);
+    judgement_free(&r->judgement);
+    evaluator_free(r->evaluator);
+    quantization_free(&r->quantization);
+    statistics_free(r->statistics);
+    model_free(r->written);
+    model_free(r->model);
 }
 
-static void session_end(session *s)
+static qc_status make_plan(session *s, qc_job *job, run_state *r)
 {
-    progress_free(s->progress);
-    pipeline_free(s->pipeline);
-    output_free(s->output);
-    plan_free(s->plan);
-    statistics_free(s->statistics);
-    model_free(s->model);
-    roles_free(s->roles);
-    registry_free(s->registry);
-    recipe_free(s->recipe);
-    pool_free(s->workers);
-    pool_free(s->planner);
-    host_free(s->host);
+    const recipe *rec = s->recipe;
+    uint32_t wanted = 0;
+    uint64_t bytes, steps;
+    qc_status status = rules_check_roles(job, rec->quantize.rules, s->roles);
+    if (status == QC_OK)
+        status = open_model(s, job, rec, NULL, &r->model);
+    if (status == QC_OK)
+        status = statistics_wanted(job, s->registry, rec, &wanted);
+    if (status == QC_OK && s->options->dry_run && rec->calibration.text.n)
+        status = statistics_forecast(job, s->registry, rec, r->model, wanted, &bytes, &steps);
+    else if (status == QC_OK)
+        status = calibrate(s, job, rec, r->model, wanted, &r->statistics);
+    r->quantization = (quantization){.session = s, .recipe = rec, .model = r->model, .statistics = r->statistics};
+    return status == QC_OK ? quantization_plan(&r->quantization, job) : status;
 }
 
-/* In one line, whatever their number: a run that names none of them goes on. */
-static void warn_of_unusable(const session *s)
+/* The written file is opened and run like any other: what counts is what a client will read. */
+static qc_status judge(session *s, qc_job *job, run_state *r)
 {
-    const plugin_entry *first;
-    size_t n = registry_unusable(s->registry, &first);
-    const char *why = first && first->why ? first->why : "broken";
-    if (n == 1)
-        log_say(s->host, QC_LOG_WARNING, "a plugin is unusable: %s", why);
-    else if (n)
-        log_say(s->host, QC_LOG_WARNING,
-                "%zu plugins are unusable, as qcore plugins list --broken tells; the first: %s", n, why);
-}
-
-/* The command line's folders, then the recipe's, then the usual ones. */
-static qc_status open_registry(session *s, qc_job *job)
-{
-    const run_options *o = s->options;
-    size_t n = o->n_plugin_paths + s->recipe->plugins.n_paths, n_folders = 0;
-    const char **given = malloc((n + 1) * sizeof *given);
-    char **folders = NULL;
-    if (!given)
-        return qc_fail(job, QC_E_NOMEM, "out of memory for the search path");
-    for (size_t i = 0; i < n; i++)
-        given[i] = i < o->n_plugin_paths ? o->plugin_paths[i] : s->recipe->plugins.paths[i - o->n_plugin_paths];
-    qc_status status = paths_plugins(job, given, n, &folders, &n_folders);
-    const char *mask = o->cpu_mask ? o->cpu_mask : getenv("QCORE_CPU_MASK");
-    if (status == QC_OK)
-        status = registry_new(job, (const char *const *)folders, n_folders, mask, &s->registry);
-    if (status == QC_OK)
-        warn_of_unusable(s);
-    if (status == QC_OK)
-        status = registry_load_backends(s->registry, job, !s->recipe->run.exact);
-    path_list_free(folders, n_folders);
-    free(given);
-    return status;
-}
-
-static qc_status make_plan(session *s, qc_job *job)
-{
-    const run_options *o = s->options;
-    qc_status status = recipe_open(job, o->recipe, o->sets, o->n_sets, &s->recipe);
-    if (status == QC_OK)
-        status = open_registry(s, job);
-    if (status == QC_OK)
-        status = roles_open(job, &s->roles);
-    if (status == QC_OK)
-        status = rules_check_roles(job, s->recipe->quantize.rules, s->roles);
-    if (status == QC_OK)
-        status = model_open(job, s->registry, s->recipe, s->roles, &s->model);
-    if (status == QC_OK)
-        status = statistics_open(job, s->registry, s->recipe, s->model, &s->statistics);
-    if (status == QC_OK)
-        status = plan_make(job, s->registry, s->recipe, s->model, s->statistics, &s->plan);
-    return status;
-}
-
-/* Threads after the plan: how many there can be hangs on what each will hold. */
-static qc_status start_workers(session *s, qc_job *job)
-{
-    unsigned wanted = s->options->threads ? s->options->threads : s->recipe->run.threads, n = 0;
-    qc_status status = pipeline_threads(s->pipeline, job, wanted, &n);
-    if (status != QC_OK)
+    const recipe *rec = s->recipe;
+    int layers = rec->evaluate.layers > 0 || (rec->evaluate.layers < 0 && rec->calibration.text.n);
+    if (!layers && !rec->evaluate.at.file)
+        return QC_OK;
+    qc_status status = open_model(s, job, rec, rec->output.path, &r->written);
+    if (status == QC_OK && layers)
+        status = judge_layers(s, job, rec, r->model, r->written, &r->judgement);
+    if (status != QC_OK || !rec->evaluate.at.file)
         return status;
-    if (wanted > n)
-        log_say(s->host, QC_LOG_INFO, "run.memory allows %u of %u threads", n, wanted);
-    s->workers = pool_new(s->host, n);
-    s->progress = progress_new(pipeline_bytes(s->pipeline), s->options->quiet);
-    return s->workers ? QC_OK : qc_fail(job, QC_E_NOMEM, "out of memory for threads");
+    status = evaluator_open(job, s->registry, rec, r->written, r->model, &r->evaluator);
+    return status == QC_OK ? judge_metrics(s, job, r->evaluator, r->written, &r->judgement) : status;
 }
 
-static void report_run(const session *s)
+static void report_run(const session *s, const run_state *r)
 {
-    const report r = {.plan = s->plan,
-                      .results = pipeline_results(s->pipeline),
-                      .output_bytes = output_bytes(s->output),
-                      .seconds = progress_seconds(s->progress),
-                      .threads = pool_threads(s->workers)};
+    const report shown = {.plan = r->quantization.plan,
+                          .results = pipeline_results(r->quantization.pipeline),
+                          .output_bytes = output_bytes(r->quantization.output),
+                          .judgement = &r->judgement,
+                          .seconds = r->quantization.seconds,
+                          .threads = r->quantization.threads};
     if (s->options->json)
-        report_json(&r, stdout);
+        report_json(&shown, stdout);
     else if (!s->options->quiet)
-        report_print(&r, stdout);
+        report_print(&shown, stdout);
 }
 
-static qc_status work(session *s, qc_job *job)
+static qc_status run(session *s, qc_job *job, void *arg)
 {
-    qc_status status = output_open(job, s->registry, s->plan, &s->output);
-    if (status == QC_OK)
-        status = pipeline_new(job, s->registry, s->plan, s->statistics, s->output, &s->pipeline);
-    if (status == QC_OK)
-        status = start_workers(s, job);
-    if (status != QC_OK)
-        return status;
-    qc_job *worker = pool_job(s->workers);
-    status = pipeline_run(s->pipeline, worker, s->progress);
-    if (status == QC_OK && job_cancelled())
-        status = qc_fail(worker, QC_E_CANCELLED, "interrupted");
-    if (status != QC_OK)
-        return job->fail(job, status, job_message(worker));
-    status = output_commit(s->output, job);
-    if (status != QC_OK)
-        return status;
-    progress_clear(s->progress); /* or the report would begin in the bar's line */
-    report_run(s);
-    return QC_OK;
-}
-
-static qc_status run(session *s, qc_job *job)
-{
-    qc_status status = make_plan(s, job);
-    if (status != QC_OK)
-        return status;
-    if (!s->options->dry_run)
-        return work(s, job);
-    plan_print(s->plan, s->options->json);
-    return QC_OK;
-}
-
-int cmd_run(const run_options *options)
-{
-    session s = {.options = options, .host = host_new()};
-    s.planner = s.host ? pool_new(s.host, 1) : NULL;
-    qc_status status = QC_E_NOMEM;
-    if (s.planner) {
-        host_set_log(s.host, log_beside_bar, &s);
-        qc_job *job = pool_job(s.planner);
-        status = run(&s, job);
-        if (status == QC_OK)
-            status = flush_stdout(job);
-        progress_free(s.progress); /* the bar goes before the message comes */
-        s.progress = NULL;
-        if (status != QC_OK)
-            fprintf(stderr, "qcore: error: %s\n", job_message(job));
-    } else {
-        fputs("qcore: error: out of memory\n", stderr);
+    run_state *r = arg;
+    qc_status status = make_plan(s, job, r);
+    if (status == QC_OK && s->options->dry_run) {
+        plan_print(r->quantization.plan, s->options->json);
+        run_free(r);
+        return QC_OK;
     }
-    session_end(&s);
-    return exit_code(status);
+    if (status == QC_OK)
+        status = quantization_work(&r->quantization, job);
+    int written = status == QC_OK;
+    if (written)
+        status = judge(s, job, r);
+    if (written)
+        report_run(s, r); /* the output is there, even where it could not be judged */
+    run_free(r);
+    return status;
+}
+
+int cmd_run(int argc, char **argv)
+{
+    run_options o;
+    run_state state = {0};
+    int code = options_parse(&command, argc, argv, &o);
+    if (code == OPTIONS_GO_ON && !o.recipe && !o.n_sets)
+        code = options_usage(&command, "no recipe given: qcore -c RECIPE", "");
+    if (code == OPTIONS_GO_ON)
+        code = session_run(&o, RECIPE_OUTPUT, run, &state);
+    options_free(&o);
+    return code;
 }

@@ -22,11 +22,13 @@ typedef struct evaluation {
  * states of the windows. */
 typedef struct evaluator evaluator;
 
-/* model: any of those to be judged (for the tokenizer); reference: NULL: none, or as the recipe's evaluate.reference
+/* judged: any of the models to be judged, for its tokenizer; reference: NULL: none, or as the recipe's evaluate.reference
  * names a base file of llama.cpp. Text, windows and metrics are the recipe's. */
-qc_status evaluator_open(qc_job *job, registry *r, const recipe *recipe, const model *model, const model *reference,
+qc_status evaluator_open(qc_job *job, registry *r, const recipe *recipe, const model *judged, const model *reference,
                          evaluator **out);
 void evaluator_free(evaluator *e);
+/* Is it a file of logits (a base file of llama.cpp), not a model? Says nothing where it can be neither. */
+int evaluator_is_base_file(qc_job *job, registry *r, const char *path);
 
 /* All metrics of the recipe on one model. Fails where its vocabulary is not the reference's. */
 qc_status evaluator_run(evaluator *e, qc_job *job, const model *model, progress *shown, evaluation *out);

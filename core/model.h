@@ -52,6 +52,7 @@ typedef struct model {
 qc_status model_open(qc_job *job, registry *r, const recipe *recipe, const struct role_table *roles, model **out);
 void model_free(model *m);
 const qc_meta *model_meta(const model *m, const char *key);
+const model_tensor *model_find(const model *m, const char *name); /* by canonical name; NULL: none */
 /* A count from "<arch>.<key>" (scalar, or element `layer` of a per-layer array); fallback where it is absent. */
 uint64_t model_count(const model *m, const char *key, size_t layer, uint64_t fallback);
 

@@ -15,6 +15,7 @@ struct progress {
     int quiet, is_terminal, drawn;
     double begin, last; /* last: when something was shown */
     unsigned last_tenth;
+    progress_unit unit;
     pthread_mutex_t lock;
 };
 
@@ -43,6 +44,12 @@ progress *progress_new(uint64_t total, int quiet)
     p->begin = p->last = now();
     pthread_mutex_init(&p->lock, NULL);
     return p;
+}
+
+void progress_set_unit(progress *p, const char *unit, uint64_t steps)
+{
+    if (p)
+        p->unit = (progress_unit){unit, steps ? steps : 1};
 }
 
 void progress_clear(progress *p)
@@ -75,9 +82,17 @@ static double share(uint64_t done, uint64_t total)
     return total ? (double)done / (double)total : 1.0;
 }
 
-static double megabytes_a_second(uint64_t done, double seconds)
+enum { RATE_TEXT = 48 };
+
+/* "123.4 MB/s", "1234 tokens/s". */
+static const char *rate_text(uint64_t done, double seconds, const progress_unit *unit, char text[RATE_TEXT])
 {
-    return seconds > 0 ? (double)done / seconds * 1e-6 : 0;
+    double rate = seconds > 0 ? (double)done / seconds : 0;
+    if (unit->name)
+        snprintf(text, RATE_TEXT, "%7.0f %.24s/s", rate / (double)unit->steps, unit->name);
+    else
+        snprintf(text, RATE_TEXT, "%7.1f MB/s", rate * 1e-6);
+    return text;
 }
 
 /* "1:02:03", "2:03"; "--:--" until it can be told. */
@@ -93,14 +108,14 @@ static void format_eta(char text[32], uint64_t done, uint64_t total, double seco
 }
 
 void progress_bar(char *line, size_t size, unsigned width, const char *what, uint64_t done, uint64_t total,
-                  double seconds)
+                  double seconds, const progress_unit *unit)
 {
     enum { MOST_CELLS = 30, NAME = 28 };
-    char eta[32], figures[96], cells[MOST_CELLS + 1];
+    char eta[32], rate[RATE_TEXT], figures[128], cells[MOST_CELLS + 1];
     done = done < total ? done : total;
     format_eta(eta, done, total, seconds);
-    int used = snprintf(figures, sizeof figures, "%3d %%  %7.1f MB/s  ETA %s", (int)(share(done, total) * 100),
-                        megabytes_a_second(done, seconds), eta);
+    int used = snprintf(figures, sizeof figures, "%3d %%  %s  ETA %s", (int)(share(done, total) * 100),
+                        rate_text(done, seconds, unit, rate), eta);
     unsigned fixed = (unsigned)used + 4, n = 0; /* 4: brackets and the blanks around the bar */
     if (width > fixed)
         n = width - fixed < MOST_CELLS ? width - fixed : MOST_CELLS;
@@ -122,7 +137,7 @@ static void draw(progress *p, const char *what)
     unsigned width = terminal_width();
     const char *no_color = getenv("NO_COLOR");
     width = width < sizeof line ? width - 1 : (unsigned)sizeof line - 1;
-    progress_bar(line, sizeof line, width, what, p->done, p->total, now() - p->begin);
+    progress_bar(line, sizeof line, width, what, p->done, p->total, now() - p->begin, &p->unit);
     if (no_color && *no_color)
         fprintf(stderr, "\r\033[K%s", line);
     else
@@ -135,21 +150,22 @@ static void draw(progress *p, const char *what)
 static void say(progress *p, const char *what)
 {
     double time = now();
+    char rate[RATE_TEXT];
     unsigned tenth = (unsigned)(share(p->done, p->total) * 10);
     if (time - p->last < LINE_SECONDS && (tenth == p->last_tenth || time - p->last < 0.5))
         return;
-    fprintf(stderr, "qcore: %3d %%  %.1f MB/s  %s\n", (int)(share(p->done, p->total) * 100),
-            megabytes_a_second(p->done, time - p->begin), what);
+    const char *shown = rate_text(p->done, time - p->begin, &p->unit, rate);
+    fprintf(stderr, "qcore: %3d %%  %s  %s\n", (int)(share(p->done, p->total) * 100), shown + strspn(shown, " "), what);
     p->last = time;
     p->last_tenth = tenth;
 }
 
-void progress_step(progress *p, const char *what, uint64_t bytes)
+void progress_step(progress *p, const char *what, uint64_t steps)
 {
     if (!p)
         return;
     pthread_mutex_lock(&p->lock);
-    p->done += bytes;
+    p->done += steps;
     if (p->is_terminal && !p->quiet && now() - p->last >= DRAW_SECONDS) {
         draw(p, what);
         p->last = now();

@@ -7,17 +7,24 @@
 
 typedef struct progress progress;
 
+typedef struct progress_unit {
+    const char *name; /* NULL: steps are bytes, shown as MB/s */
+    uint64_t steps; /* of one unit */
+} progress_unit;
+
 progress *progress_new(uint64_t total, int quiet); /* NULL: out of memory; all calls take NULL and do nothing */
 void progress_free(progress *p); /* clears the bar */
+/* Steps are not bytes: `steps` of them are one `unit` ("tokens"), whose rate is shown. */
+void progress_set_unit(progress *p, const char *unit, uint64_t steps);
 void progress_clear(progress *p); /* makes room for a line of something else. [any-thread] */
 
-/* `bytes` more are done, of tensor `what`. [any-thread] */
-void progress_step(progress *p, const char *what, uint64_t bytes);
+/* So many more bytes (or steps) are done, of tensor `what`. [any-thread] */
+void progress_step(progress *p, const char *what, uint64_t steps);
 
 double progress_seconds(const progress *p); /* since progress_new */
 
 /* One bar of at most `width` columns; for a terminal and for tests. */
 void progress_bar(char *line, size_t size, unsigned width, const char *what, uint64_t done, uint64_t total,
-                  double seconds);
+                  double seconds, const progress_unit *unit);
 
 #endif

@@ -22,11 +22,54 @@ static qc_status read_model(qc_job *job, const yaml_node *value, void *into)
     return fields_read(job, value, "model", fields, into);
 }
 
+static qc_status read_context(qc_job *job, const yaml_node *value, void *into)
+{
+    qc_status status = read_count(job, value, into);
+    uint64_t n = status == QC_OK ? *(uint64_t *)into : RECIPE_CONTEXT;
+    return n >= 8 && n <= 1 << 20 ? status
+                                  : fail_at(job, value->at, QC_E_INVALID, "a context of 8 to 1048576 tokens is wanted");
+}
+
 static qc_status read_calibration(qc_job *job, const yaml_node *value, void *into)
 {
-    static const field fields[] = {{"imatrix", read_text, offsetof(recipe, calibration.imatrix)}, {NULL, NULL, 0}};
-    ((recipe *)into)->calibration.at = value->at;
-    return fields_read(job, value, "calibration", fields, into);
+    static const field fields[] = {{"imatrix", read_text, offsetof(recipe, calibration.imatrix)},
+                                   {"text", read_texts, offsetof(recipe, calibration.text)},
+                                   {"tokens", read_count, offsetof(recipe, calibration.tokens)},
+                                   {"context", read_context, offsetof(recipe, calibration.context)},
+                                   {"record", read_texts, offsetof(recipe, calibration.record)},
+                                   {"output_weight", read_bool, offsetof(recipe, calibration.output_weight)},
+                                   {"output", read_text, offsetof(recipe, calibration.output)},
+                                   {NULL, NULL, 0}};
+    recipe *r = into;
+    r->calibration.at = value->at;
+    qc_status status = fields_read(job, value, "calibration", fields, into);
+    if (status != QC_OK)
+        return status;
+    if (r->calibration.imatrix && r->calibration.text.n)
+        return fail_at(job, value->at, QC_E_INVALID,
+                       "calibration takes either a text to run or an imatrix that was made before, not both");
+    if (!r->calibration.imatrix && !r->calibration.text.n)
+        return fail_at(job, value->at, QC_E_INVALID, "calibration needs text: (to run) or imatrix: (made before)");
+    return QC_OK;
+}
+
+static qc_status read_evaluate(qc_job *job, const yaml_node *value, void *into)
+{
+    static const field fields[] = {{"text", read_texts, offsetof(recipe, evaluate.text)},
+                                   {"reference", read_text, offsetof(recipe, evaluate.reference)},
+                                   {"tokens", read_count, offsetof(recipe, evaluate.tokens)},
+                                   {"context", read_context, offsetof(recipe, evaluate.context)},
+                                   {"stride", read_count, offsetof(recipe, evaluate.stride)},
+                                   {"metrics", read_uses, offsetof(recipe, evaluate.metrics)},
+                                   {"layers", read_bool, offsetof(recipe, evaluate.layers)},
+                                   {NULL, NULL, 0}};
+    recipe *r = into;
+    r->evaluate.at = value->at;
+    qc_status status = fields_read(job, value, "evaluate", fields, into);
+    if (status == QC_OK && r->evaluate.stride > r->evaluate.context)
+        return fail_at(job, value->at, QC_E_INVALID,
+                       "evaluate.stride is larger than evaluate.context: text would be left out");
+    return status;
 }
 
 static qc_status read_quantize(qc_job *job, const yaml_node *value, void *into)
@@ -101,28 +144,35 @@ static qc_status read_run(qc_job *job, const yaml_node *value, void *into)
     return fields_read(job, value, "run", fields, into);
 }
 
-static qc_status read_recipe(qc_job *job, const yaml_node *root, recipe *r)
+/* What the command cannot do without. */
+static qc_status check_needs(qc_job *job, const yaml_node *root, const recipe *r, unsigned needs)
 {
-    static const field fields[] = {{"model", read_model, 0},
-                                   {"calibration", read_calibration, 0},
-                                   {"quantize", read_quantize, 0},
-                                   {"output", read_output, 0},
-                                   {"plugins", read_plugins, 0},
-                                   {"run", read_run, 0},
-                                   {NULL, NULL, 0}};
+    const place top = {root->at.file, 0, 0};
+    if (!r->model.path)
+        return fail_at(job, r->model.at.file ? r->model.at : top, QC_E_INVALID, "model.path is missing: what to read");
+    if (needs & RECIPE_OUTPUT && !r->output.path)
+        return fail_at(job, r->output.at.file ? r->output.at : top, QC_E_INVALID,
+                       "output.path is missing: where to write");
+    if (needs & RECIPE_OUTPUT && !r->quantize.at.file)
+        return fail_at(job, top, QC_E_INVALID,
+                       "quantize is missing: name a preset (F16 converts without quantizing) or an encoding");
+    if (needs & RECIPE_CALIBRATION && !r->calibration.text.n)
+        return fail_at(job, top, QC_E_INVALID, "calibration.text is missing: what text to run the model on");
+    if (needs & RECIPE_EVALUATE && !r->evaluate.at.file)
+        return fail_at(job, top, QC_E_INVALID, "evaluate is missing: name a text, or metrics that bring their own");
+    return QC_OK;
+}
+
+static qc_status read_recipe(qc_job *job, const yaml_node *root, recipe *r, unsigned needs)
+{
+    static const field fields[] = {{"model", read_model, 0},       {"calibration", read_calibration, 0},
+                                   {"quantize", read_quantize, 0}, {"output", read_output, 0},
+                                   {"evaluate", read_evaluate, 0}, {"plugins", read_plugins, 0},
+                                   {"run", read_run, 0},           {NULL, NULL, 0}};
     qc_status status = fields_read(job, root, "a recipe", fields, r);
     if (status != QC_OK)
         return status;
-    place top = {root->at.file, 0, 0};
-    if (!r->model.path)
-        return fail_at(job, r->model.at.file ? r->model.at : top, QC_E_INVALID, "model.path is missing: what to read");
-    if (!r->output.path)
-        return fail_at(job, r->output.at.file ? r->output.at : top, QC_E_INVALID,
-                       "output.path is missing: where to write");
-    if (!r->quantize.at.file)
-        return fail_at(job, top, QC_E_INVALID,
-                       "quantize is missing: name a preset (F16 converts without quantizing) or an encoding");
-    return QC_OK;
+    return check_needs(job, root, r, needs);
 }
 
 /* A copy of "PREFIX TEXT" that lives as long as the recipe; NULL when out of memory. */
@@ -140,7 +190,7 @@ static char *keep_name(recipe *r, const char *prefix, const char *text)
     return r->names[r->n_names++] = name;
 }
 
-static qc_status read_tree(qc_job *job, recipe *r, const char *path, const char *const *sets, size_t n_sets,
+static qc_status read_tree(qc_job *job, recipe *r, const char *path, const override_arg *sets, size_t n_sets,
                            yaml_node **root)
 {
     char *name = keep_name(r, "", path ? path : "command line");
@@ -149,41 +199,44 @@ static qc_status read_tree(qc_job *job, recipe *r, const char *path, const char 
     r->path = path ? name : NULL;
     qc_status status = path ? yaml_read(job, name, root) : yaml_parse(job, name, "", 0, root);
     for (size_t i = 0; status == QC_OK && i < n_sets; i++) {
-        char *set = keep_name(r, "--set ", sets[i]);
-        status = set ? override_apply(job, *root, set, sets[i]) : no_memory(job);
+        char *set = sets[i].name ? keep_name(r, "", sets[i].name) : keep_name(r, "--set ", sets[i].set);
+        status = set ? override_apply(job, *root, set, sets[i].set) : no_memory(job);
     }
     return status;
 }
 
-static qc_status load(qc_job *job, const char *path, const char *const *sets, size_t n_sets, recipe *r)
+static qc_status load(qc_job *job, const char *path, const override_arg *sets, size_t n_sets, unsigned needs, recipe *r)
 {
     yaml_node *root = NULL;
     r->run.memory = (uint64_t)1 << 30;
     r->run.exact = 1;
+    r->calibration.context = r->evaluate.context = RECIPE_CONTEXT;
+    r->evaluate.layers = -1;
     qc_status status = rules_new(job, &r->quantize.rules);
     if (status == QC_OK)
         status = site_apply(job, r);
     if (status == QC_OK)
         status = read_tree(job, r, path, sets, n_sets, &root);
     if (status == QC_OK)
-        status = read_recipe(job, root, r);
+        status = read_recipe(job, root, r, needs);
     yaml_node_free(root);
     if (status != QC_OK)
         return status;
     const rule_list *rules = r->quantize.rules;
-    int importance = r->calibration.imatrix && rules->methods_with_importance.n;
+    int importance = (r->calibration.imatrix || r->calibration.text.n) && rules->methods_with_importance.n;
     const use_list *methods = importance ? &rules->methods_with_importance : &rules->methods;
     r->quantize.methods = methods->items;
     r->quantize.n_methods = methods->n;
     return QC_OK;
 }
 
-qc_status recipe_open(qc_job *job, const char *path, const char *const *sets, size_t n_sets, recipe **out)
+qc_status recipe_open(qc_job *job, const char *path, const override_arg *sets, size_t n_sets, unsigned needs,
+                      recipe **out)
 {
     recipe *r = *out = calloc(1, sizeof *r);
     if (!r)
         return no_memory(job);
-    qc_status status = load(job, path, sets, n_sets, r);
+    qc_status status = load(job, path, sets, n_sets, needs, r);
     if (status != QC_OK) {
         recipe_free(r);
         *out = NULL;
@@ -211,6 +264,12 @@ void recipe_free(recipe *r)
     free_names(r->names, r->n_names);
     free(r->model.path);
     free(r->calibration.imatrix);
+    free(r->calibration.output);
+    text_list_free(&r->calibration.text);
+    text_list_free(&r->calibration.record);
+    free(r->evaluate.reference);
+    text_list_free(&r->evaluate.text);
+    use_list_free(&r->evaluate.metrics);
     free(r->output.path);
     free(r);
 }

@@ -4,6 +4,7 @@
 
 #include "qcore/host.h"
 
+enum { RECIPE_CONTEXT = 512 }; /* tokens of a window where nothing else is said */
 enum { RUN_MAX_THREADS = 1024, RUN_MIN_MEMORY = 1 << 20 };
 
 /* Where in which file a thing was said; line 0: nowhere (a default). */
@@ -66,7 +67,7 @@ typedef struct recipe {
         char *reference; /* a model, or a base file of llama.cpp; NULL: the recipe's model, where it writes another */
         uint64_t tokens, context, stride; /* at most; 0: all. Of a window; default 512. 0: windows side by side */
         use_list metrics; /* none: perplexity, and kld where there is a reference */
-        int layers; /* the layer view too; default: where there is a calibration text or a reference model */
+        int layers; /* the layer view too; -1: where there is something to compare with */
         place at; /* file NULL: no evaluation */
     } evaluate;
     struct {

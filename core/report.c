@@ -134,6 +134,8 @@ void report_print(const report *r, FILE *file)
     print_worst(r, file);
     fprintf(file, "\n  squared error: of the weights as written, relative to their sum of squares%s\n",
             r->plan->recipe->calibration.imatrix ? ";\n  every weight counts alike, whatever its importance" : "");
+    if (r->judgement)
+        judgement_print(r->judgement, file);
 }
 
 /* ---- for programs ---- */
@@ -190,5 +192,7 @@ void report_json(const report *r, FILE *file)
     for (size_t i = 0; i < r->plan->n_items; i++)
         write_tensor(&j, &r->plan->items[i], &r->results[i]);
     put_json_end_list(&j);
+    if (r->judgement)
+        judgement_json(r->judgement, &j);
     put_json_end_object(&j);
 }

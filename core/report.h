@@ -2,6 +2,7 @@
 #ifndef CORE_REPORT_H
 #define CORE_REPORT_H
 
+#include "core/judge.h"
 #include "core/pipeline.h"
 #include <stdio.h>
 
@@ -9,7 +10,8 @@ typedef struct report {
     const plan *plan;
     const item_result *results; /* as plan.items */
     uint64_t output_bytes; /* of all files */
-    double seconds;
+    const judgement *judgement; /* what was lost, where the recipe asks; or NULL */
+    double seconds; /* of quantizing alone */
     unsigned threads;
 } report;
 

@@ -4,6 +4,7 @@
 
 #include "core/commands.h"
 #include "core/job.h"
+#include "core/options.h"
 #include "core/progress.h"
 #include "core/recipe.h"
 #include "core/registry.h"

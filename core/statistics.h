@@ -32,8 +32,13 @@ qc_status statistics_forecast(qc_job *job, registry *r, const recipe *recipe, co
                               uint64_t *bytes, uint64_t *steps);
 uint32_t statistics_known(const statistics *s); /* QC_STAT_* that every entry has */
 
-/* Writes them under `path`: the format is chosen by the name. What a format cannot hold (all but column mean squares in
- * llama.cpp's older layout) is refused. */
-qc_status statistics_write(const statistics *s, qc_job *job, registry *r, const recipe *recipe, const char *path);
+/* Writes `which` of them (QC_STAT_*) under `path`: the format is chosen by the name. What a format cannot hold (all but
+ * column mean squares in llama.cpp's older layout) is refused. */
+qc_status statistics_write(const statistics *s, qc_job *job, registry *r, const recipe *recipe, const char *path,
+                           uint32_t which);
+
+/* What was recorded, for people and for programs. */
+void statistics_print(const statistics *s, FILE *file);
+void statistics_json(const statistics *s, FILE *file);
 
 #endif

@@ -107,7 +107,7 @@ static void try_files(const uint8_t *data, size_t size)
     scratch_begin(&state);
     scratch_folder *s = state;
     scratch_write(s, "text.yaml", data, size);
-    qc_status status = recipe_open(s->job, scratch_path(s, "text.yaml"), NULL, 0, &r);
+    qc_status status = recipe_open(s->job, scratch_path(s, "text.yaml"), NULL, 0, RECIPE_OUTPUT, &r);
     expect(status != QC_OK || (r->model.path && r->output.path), "a recipe names input and output");
     expect_message(s->job, status);
     recipe_free(r);

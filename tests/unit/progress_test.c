@@ -8,13 +8,15 @@
 
 #include <cmocka.h>
 
+static const progress_unit bytes = {NULL, 1}, tokens = {"tokens", 10};
+
 static void every_width_fits(void **state)
 {
     char line[256];
     (void)state;
     for (unsigned width = 0; width < 200; width++)
         for (uint64_t done = 0; done <= 100; done += 25) {
-            progress_bar(line, sizeof line, width, "blk.31.ffn_down_exps.weight", done, 100, 12.5);
+            progress_bar(line, sizeof line, width, "blk.31.ffn_down_exps.weight", done, 100, 12.5, &bytes);
             assert_true(strlen(line) <= width);
         }
 }
@@ -23,15 +25,17 @@ static void figures_are_right(void **state)
 {
     char line[256];
     (void)state;
-    progress_bar(line, sizeof line, 120, "output.weight", 250000000, 1000000000, 10);
+    progress_bar(line, sizeof line, 120, "output.weight", 250000000, 1000000000, 10, &bytes);
     assert_non_null(strstr(line, " 25 %"));
     assert_non_null(strstr(line, "25.0 MB/s"));
     assert_non_null(strstr(line, "ETA 0:30"));
     assert_non_null(strstr(line, "output.weight"));
-    progress_bar(line, sizeof line, 120, "x", 0, 0, 0);
+    progress_bar(line, sizeof line, 120, "x", 0, 0, 0, &bytes);
     assert_non_null(strstr(line, "100 %"));
-    progress_bar(line, sizeof line, 120, "x", 5, 4, 1);
+    progress_bar(line, sizeof line, 120, "x", 5, 4, 1, &bytes);
     assert_non_null(strstr(line, "100 %"));
+    progress_bar(line, sizeof line, 120, "block 3", 2500, 10000, 1, &tokens);
+    assert_non_null(strstr(line, " 250 tokens/s"));
 }
 
 static void nothing_is_needed_of_none(void **state)

@@ -22,11 +22,11 @@ static int begin(void **state)
     return failed;
 }
 
-static recipe *open_with(scratch_folder *s, const char *text, const char *const *sets, size_t n_sets)
+static recipe *open_with(scratch_folder *s, const char *text, const override_arg *sets, size_t n_sets)
 {
     recipe *r;
     scratch_write(s, "r.yaml", text, strlen(text));
-    if (recipe_open(s->job, scratch_path(s, "r.yaml"), sets, n_sets, &r) != QC_OK)
+    if (recipe_open(s->job, scratch_path(s, "r.yaml"), sets, n_sets, RECIPE_OUTPUT, &r) != QC_OK)
         fail_msg("%s", job_message(s->job));
     return r;
 }
@@ -123,13 +123,13 @@ static void test_site(void **state)
 
 static void test_sets(void **state)
 {
-    static const char *const sets[] = {"run.threads=2",
-                                       "run.memory=8MiB",
-                                       "model.path=else",
-                                       "run.threads=4",
-                                       "quantize.rules[]={role: attn_v, encoding: q6_k}",
-                                       "quantize.rules[0].role=attn_k",
-                                       "calibration.imatrix=i.gguf"};
+    static const override_arg sets[] = {{NULL, "run.threads=2"},
+                                        {NULL, "run.memory=8MiB"},
+                                        {NULL, "model.path=else"},
+                                        {NULL, "run.threads=4"},
+                                        {NULL, "quantize.rules[]={role: attn_v, encoding: q6_k}"},
+                                        {NULL, "quantize.rules[0].role=attn_k"},
+                                        {NULL, "calibration.imatrix=i.gguf"}};
     recipe *r = open_with(*state, PATHS PRESET, sets, sizeof sets / sizeof *sets);
     assert_int_equal(r->run.threads, 4);
     assert_int_equal(r->run.memory, 8u << 20);
@@ -144,13 +144,14 @@ static void test_sets(void **state)
 static void test_sets_alone(void **state)
 {
     scratch_folder *s = *state;
-    static const char *const sets[] = {"model={path: in}", "quantize.preset=" QC_CONFIG_DIR "/presets/F16.yaml",
-                                       "output.path=out.gguf"};
+    static const override_arg sets[] = {{NULL, "model={path: in}"},
+                                        {"--preset", "quantize.preset=" QC_CONFIG_DIR "/presets/F16.yaml"},
+                                        {NULL, "output.path=out.gguf"}};
     recipe *r;
-    assert_int_equal(recipe_open(s->job, NULL, sets, 3, &r), QC_OK);
+    assert_int_equal(recipe_open(s->job, NULL, sets, 3, RECIPE_OUTPUT, &r), QC_OK);
     assert_string_equal(r->model.path, "in");
     recipe_free(r);
-    assert_int_equal(recipe_open(s->job, NULL, sets, 2, &r), QC_E_INVALID);
+    assert_int_equal(recipe_open(s->job, NULL, sets, 2, RECIPE_OUTPUT, &r), QC_E_INVALID);
     assert_null(r);
     assert_non_null(strstr(job_message(s->job), "output.path is missing"));
 }

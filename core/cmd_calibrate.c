@@ -1,0 +1,84 @@
+/* qcore calibrate MODEL: what the layers of a model see, saved for later runs and for other programs. */
+#include "core/commands.h"
+#include "core/quantize.h"
+
+static const char help[] =
+    "qcore calibrate runs a text through a model and saves what its layers see.\n"
+    "\n"
+    "  qcore calibrate MODEL --text FILE (--imatrix FILE | --output FILE) [options]\n"
+    "\n"
+    "      --text FILE          text to run; may be repeated\n"
+    "      --imatrix FILE       save the mean squares of the inputs' columns as an imatrix that llama-quantize\n"
+    "                           takes: NAME.gguf, or NAME.dat for the older layout\n"
+    "      --output FILE        save all that was recorded, NAME.gguf; a recipe takes it as calibration.imatrix\n"
+    "      --record A,B,...     mean_square (always), gram, absmax, samples\n"
+    "      --output-weight      also the input of output.weight\n"
+    "      --tokens N           use no more than N tokens of the text\n"
+    "      --context N          tokens of a window (512)\n" OPTIONS_HELP "\n"
+    "Examples\n"
+    "  qcore calibrate models/tiny --text calibration.txt --imatrix tiny.imatrix.gguf\n"
+    "  qcore calibrate tiny-F16.gguf --text a.txt --text b.txt --record gram --output tiny.statistics.gguf\n";
+
+enum { OPTION_IMATRIX }; /* places in the table of options */
+
+static const option_spec options[] = {
+    [OPTION_IMATRIX] = {"imatrix", OPTION_OWN, NULL},
+    {"text", OPTION_LIST, "calibration.text"},
+    {"output", OPTION_TEXT, "calibration.output"},
+    {"record", OPTION_WORDS, "calibration.record"},
+    {"output-weight", OPTION_TRUE, "calibration.output_weight"},
+    {"tokens", OPTION_YAML, "calibration.tokens"},
+    {"context", OPTION_YAML, "calibration.context"},
+    {NULL, OPTION_OWN, NULL},
+};
+
+static const command_spec command = {
+    .name = "calibrate", .help = help, .argument_key = "model.path", .options = options};
+
+typedef struct calibrate_state {
+    model *model;
+    statistics *statistics;
+} calibrate_state;
+
+static qc_status record_and_save(session *s, qc_job *job, calibrate_state *c)
+{
+    const recipe *rec = s->recipe;
+    const char *imatrix = s->options->own[OPTION_IMATRIX];
+    uint32_t wanted = 0;
+    if (!imatrix && !rec->calibration.output)
+        return qc_fail(job, QC_E_INVALID, "nowhere to save it: name --imatrix FILE or --output FILE");
+    qc_status status = open_model(s, job, rec, NULL, &c->model);
+    if (status == QC_OK)
+        status = statistics_wanted(job, s->registry, rec, &wanted);
+    if (status == QC_OK)
+        status = calibrate(s, job, rec, c->model, wanted | QC_STAT_MEAN_SQUARE, &c->statistics);
+    if (status == QC_OK && imatrix)
+        status = statistics_write(c->statistics, job, s->registry, rec, imatrix, QC_STAT_MEAN_SQUARE);
+    if (status == QC_OK && s->options->json)
+        statistics_json(c->statistics, stdout);
+    else if (status == QC_OK && !s->options->quiet)
+        statistics_print(c->statistics, stdout);
+    return status;
+}
+
+static qc_status run(session *s, qc_job *job, void *arg)
+{
+    calibrate_state *c = arg;
+    qc_status status = record_and_save(s, job, c);
+    statistics_free(c->statistics);
+    model_free(c->model);
+    return status;
+}
+
+int cmd_calibrate(int argc, char **argv)
+{
+    run_options o;
+    calibrate_state state = {0};
+    int code = options_parse(&command, argc, argv, &o);
+    if (code == OPTIONS_GO_ON && !o.recipe && !o.n_arguments)
+        code = options_usage(&command, "no model given: qcore calibrate MODEL --text FILE --imatrix FILE", "");
+    if (code == OPTIONS_GO_ON)
+        code = session_run(&o, RECIPE_CALIBRATION, run, &state);
+    options_free(&o);
+    return code;
+}

@@ -1,0 +1,79 @@
+/* The inside of a forward pass, shared by forward.c and forward_*.c. */
+#ifndef CORE_FORWARD_IMPL_H
+#define CORE_FORWARD_IMPL_H
+
+#include "core/forward.h"
+#include "core/hidden.h"
+#include "core/job.h"
+#include "qcore/ops.h"
+
+enum {
+    LARGEST_BATCH = 2048, /* tokens: enough for weights to be read seldom, and few enough for their activations */
+    SMALLEST_BATCH = 512 /* for which there must be room; one longer sequence asks for more when it comes */
+};
+
+/* A matrix (or vector) as float32. */
+typedef struct decoded {
+    const model_tensor *tensor;
+    uint64_t matrix; /* expert */
+    float *values; /* owned: free */
+    uint64_t bytes;
+} decoded;
+
+typedef struct metadata_view {
+    qc_metadata api; /* first: find gets it back */
+    const model *model;
+} metadata_view;
+
+struct forward {
+    const model *model;
+    registry *registry;
+    const qc_host *host;
+    const qc_ops_row *rows;
+    const qc_ops_matrix *matrices;
+    const qc_architecture_desc *architecture;
+    void *state; /* of the architecture */
+    metadata_view metadata;
+    char *folder; /* for temporary files; NULL: the default */
+    const model_tensor *embedding, *output; /* the same where they are tied */
+    size_t width;
+    uint32_t n_blocks;
+    qc_coder *coders; /* one a tensor of the model; size 0: not made yet */
+    uint64_t memory, block_bytes, token_bytes; /* of the largest block; activations of one token */
+    size_t batch_tokens;
+    decoded *decoded; /* what is in memory */
+    size_t n_decoded, capacity;
+    uint64_t decoded_bytes;
+};
+
+/* ---- forward_weights.c ---- */
+
+/* By canonical name; "output.weight" finds the embedding where they are tied. NULL: none. */
+const model_tensor *forward_tensor(const forward *f, const char *name);
+/* How its rows are stored; fails where no plugin decodes that. Outside parallel_for. */
+qc_status forward_coder(forward *f, qc_job *job, const model_tensor *t, const qc_coder **coder);
+/* Rows [row, row + n) by all threads. */
+qc_status forward_decode(forward *f, qc_job *job, const model_tensor *t, uint64_t row, size_t n, float *x);
+/* All of one matrix, kept until forward_forget. */
+qc_status forward_take(forward *f, qc_job *job, const model_tensor *t, uint64_t matrix, const float **values);
+/* 0 where one matrix has more bytes than 64 bits count. */
+int forward_matrix_bytes(const model_tensor *t, uint64_t *bytes);
+
+/* ---- forward_pass.c ---- */
+
+typedef struct pass {
+    qc_pass api; /* first: its functions get it back */
+    forward *forward;
+    const forward_watch *watch; /* or NULL */
+    size_t *starts; /* room for those of any batch */
+    size_t first_sequence; /* of the batch, in the run */
+} pass;
+
+void pass_init(pass *p, forward *f, const forward_watch *watch, size_t *starts);
+/* Rows of a float32 [n][cols], by all threads: the first that is not finite, or n. */
+qc_status forward_check(const forward *f, qc_job *job, const float *x, size_t n, size_t cols, size_t *bad);
+/* "block 3", "the final norm"; where a row of the pass lies: "sequence 2, token 17" (counted from 0). */
+const char *pass_block(const pass *p, char text[32]);
+const char *pass_place(const pass *p, size_t row, char text[64]);
+
+#endif

@@ -1,0 +1,130 @@
+#include "core/quantize.h"
+#include "core/forward.h"
+#include "core/suggest.h"
+#include "core/yaml.h"
+#include <string.h>
+
+qc_status open_model(session *s, qc_job *job, const recipe *rec, const char *path, model **out)
+{
+    recipe other = *rec; /* shallow: nothing of it is freed */
+    union {
+        const char *shown;
+        char *text;
+    } name = {path};
+    if (!path)
+        return model_open(job, s->registry, rec, s->roles, out);
+    other.model.path = name.text;
+    other.model.format = other.model.architecture = other.model.tokenizer = (plugin_use){0};
+    return model_open(job, s->registry, &other, s->roles, out);
+}
+
+/* ---- statistics ---- */
+
+static const char *const statistic_words[] = {"mean_square", "gram", "absmax",
+                                              "samples"}; /* in the order of QC_STAT_* */
+
+static qc_status add_word(qc_job *job, const recipe *rec, const char *word, uint32_t *wanted)
+{
+    for (uint32_t i = 0; i < 4; i++)
+        if (!strcmp(statistic_words[i], word)) {
+            *wanted |= 1u << i;
+            return QC_OK;
+        }
+    return fail_at(job, rec->calibration.at, QC_E_INVALID,
+                   "calibration.record: '%.60s' is no statistic; there are mean_square, gram, absmax, samples", word);
+}
+
+qc_status statistics_wanted(qc_job *job, registry *r, const recipe *rec, uint32_t *wanted)
+{
+    qc_status status = QC_OK;
+    *wanted = 0;
+    for (size_t i = 0; i < rec->quantize.n_methods && status == QC_OK; i++) {
+        const void *desc;
+        status = registry_open(r, job, "method", rec->quantize.methods[i].id, &desc);
+        if (status == QC_OK)
+            *wanted |= ((const qc_method_desc *)desc)->statistics;
+    }
+    for (size_t i = 0; i < rec->calibration.record.n && status == QC_OK; i++)
+        status = add_word(job, rec, rec->calibration.record.items[i], wanted);
+    if (!*wanted)
+        *wanted = QC_STAT_MEAN_SQUARE;
+    return status;
+}
+
+static qc_status record(session *s, qc_job *job, const recipe *rec, const model *m, uint32_t wanted, statistics **out)
+{
+    uint64_t bytes, steps;
+    qc_status status = statistics_forecast(job, s->registry, rec, m, wanted, &bytes, &steps);
+    if (status == QC_OK)
+        status = session_start_workers(s, job, 0);
+    if (status != QC_OK)
+        return status;
+    session_show(s, steps);
+    progress_set_unit(s->progress, "tokens", model_count(m, "block_count", 0, 1));
+    status = statistics_record(pool_job(s->workers), s->registry, rec, m, wanted, s->progress, out);
+    progress_clear(s->progress);
+    status = session_worker_status(s, job, status);
+    if (status == QC_OK && rec->calibration.output)
+        status = statistics_write(*out, job, s->registry, rec, rec->calibration.output, wanted);
+    return status;
+}
+
+qc_status calibrate(session *s, qc_job *job, const recipe *rec, const model *m, uint32_t wanted, statistics **out)
+{
+    *out = NULL;
+    if (rec->calibration.imatrix)
+        return statistics_open(job, s->registry, rec, m, out);
+    if (!rec->calibration.text.n)
+        return QC_OK;
+    return record(s, job, rec, m, wanted, out);
+}
+
+/* ---- one quantization ---- */
+
+qc_status quantization_plan(quantization *q, qc_job *job)
+{
+    return plan_make(job, q->session->registry, q->recipe, q->model, q->statistics, &q->plan);
+}
+
+/* Threads after the plan: how many there can be hangs on what each will hold. */
+static qc_status start_workers(quantization *q, qc_job *job)
+{
+    session *s = q->session;
+    unsigned wanted = s->options->threads ? s->options->threads : q->recipe->run.threads, n = 0;
+    qc_status status = pipeline_threads(q->pipeline, job, wanted, &n);
+    if (status == QC_OK)
+        status = session_start_workers(s, job, n);
+    if (status != QC_OK)
+        return status;
+    q->threads = pool_threads(s->workers);
+    session_show(s, pipeline_bytes(q->pipeline));
+    return QC_OK;
+}
+
+qc_status quantization_work(quantization *q, qc_job *job)
+{
+    session *s = q->session;
+    qc_status status = output_open(job, s->registry, q->plan, &q->output);
+    if (status == QC_OK)
+        status = pipeline_new(job, s->registry, q->plan, q->statistics, q->output, &q->pipeline);
+    if (status == QC_OK)
+        status = start_workers(q, job);
+    if (status != QC_OK)
+        return status;
+    status = session_worker_status(s, job, pipeline_run(q->pipeline, pool_job(s->workers), s->progress));
+    if (status == QC_OK)
+        status = output_commit(q->output, job);
+    q->seconds = progress_seconds(s->progress);
+    progress_clear(s->progress); /* or the report would begin in the bar's line */
+    return status;
+}
+
+void quantization_free(quantization *q)
+{
+    pipeline_free(q->pipeline);
+    output_free(q->output);
+    plan_free(q->plan);
+    q->pipeline = NULL;
+    q->output = NULL;
+    q->plan = NULL;
+}

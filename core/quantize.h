@@ -1,0 +1,36 @@
+/* One quantization: statistics, plan, work, output. What `qcore -c` does once and `qcore compare` once a scheme. */
+#ifndef CORE_QUANTIZE_H
+#define CORE_QUANTIZE_H
+
+#include "core/pipeline.h"
+#include "core/session.h"
+
+typedef struct quantization {
+    session *session;
+    const recipe *recipe;
+    const model *model;
+    const statistics *statistics; /* or NULL */
+    plan *plan;
+    output *output;
+    pipeline *pipeline;
+    double seconds; /* of the work */
+    unsigned threads;
+} quantization;
+
+/* session, recipe, model and statistics are set; makes the plan. */
+qc_status quantization_plan(quantization *q, qc_job *job);
+/* The work, up to the output under its name. */
+qc_status quantization_work(quantization *q, qc_job *job);
+void quantization_free(quantization *q);
+
+/* The model that a recipe reads, or, of the same recipe, another path (NULL: the recipe's). */
+qc_status open_model(session *s, qc_job *job, const recipe *recipe, const char *path, model **out);
+
+/* What methods of the recipe and calibration.record want recorded: QC_STAT_*. */
+qc_status statistics_wanted(qc_job *job, registry *r, const recipe *recipe, uint32_t *wanted);
+
+/* Statistics as the recipe's calibration has them: read, or recorded (and saved where calibration.output says so); NULL
+ * where it has none. */
+qc_status calibrate(session *s, qc_job *job, const recipe *recipe, const model *m, uint32_t wanted, statistics **out);
+
+#endif

@@ -1,0 +1,19 @@
+/* Rows of a tensor as finite float32, whatever encoding they are stored in. */
+#ifndef CORE_ROWS_H
+#define CORE_ROWS_H
+
+#include "core/model.h"
+#include "qcore/ops.h"
+
+/* Rows [row, row + n) of t, whose stored bytes are given, as weights x [n][cols]. Blocks of a hostile file are validated
+ * before they are used; NaN and Inf are refused by row and column. [any-thread] */
+qc_status rows_decode(qc_job *job, const qc_ops_row *ops, const model_tensor *t, const qc_coder *stored, uint64_t row,
+                      size_t n, const void *bytes, float *x);
+
+/* The same, read from the model: scratch for the stored bytes is given back. */
+qc_status rows_load(const model *m, qc_job *job, const qc_ops_row *ops, const model_tensor *t, const qc_coder *stored,
+                    uint64_t row, size_t n, float *x);
+
+int rows_finite(const qc_ops_row *ops, const float *x, size_t n, size_t cols);
+
+#endif
