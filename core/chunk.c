@@ -1,5 +1,6 @@
 #include "core/chunk.h"
 #include "core/job.h"
+#include "core/rows.h"
 
 /* Buffers of one chunk, in scratch. */
 typedef struct buffers {
@@ -23,56 +24,16 @@ static uint64_t seed_of(const pipeline *p, const chunk *c)
     return hash;
 }
 
-/* ---- reading ---- */
-
-/* The first weight that is no number, told with its row in the tensor. `before`: what it was, where it was finite. */
-static qc_status refuse_weight(qc_job *job, const chunk *c, const float *w, const float *before, const char *encoding)
+/* The first weight that its new encoding made no number, told with its row in the tensor and what it was. */
+static qc_status refuse_written(qc_job *job, const chunk *c, const float *w, const float *before)
 {
     size_t cols = c->work->from.cols;
-    for (size_t i = 0; i < c->n_rows * cols; i++) {
-        unsigned long long row = c->row + i / cols;
-        if (qc_is_finite(w[i]))
-            continue;
-        if (before)
-            return qc_fail(job, QC_E_NUMERIC, "row %llu, column %zu: %.9g does not fit into %s", row, i % cols,
-                           (double)before[i], encoding);
-        return qc_fail(job, QC_E_NUMERIC, "row %llu, column %zu is %s", row, i % cols, w[i] != w[i] ? "NaN" : "Inf");
-    }
+    for (size_t i = 0; i < c->n_rows * cols; i++)
+        if (!qc_is_finite(w[i]))
+            return qc_fail(job, QC_E_NUMERIC, "row %llu, column %zu: %.9g does not fit into %s",
+                           (unsigned long long)(c->row + i / cols), i % cols, (double)before[i],
+                           c->work->item->to.desc->base.id);
     return QC_E_INTERNAL;
-}
-
-static int all_finite(const pipeline *p, const chunk *c, const float *w)
-{
-    size_t cols = c->work->from.cols;
-    for (size_t row = 0; row < c->n_rows; row++)
-        if (!p->ops->all_finite(w + row * cols, cols))
-            return 0;
-    return 1;
-}
-
-static void shift_by_one(const chunk *c, float *x)
-{
-    float one = c->work->view->flags & NAME_MINUS ? -1.0f : 1.0f;
-    for (size_t i = 0; i < c->n_rows * c->work->from.cols; i++)
-        x[i] += one;
-}
-
-/* Stored rows to finite weights. Plain numbers are checked as weights; blocks of a hostile file before they are used. */
-static qc_status decode(const pipeline *p, qc_job *job, const chunk *c, const unsigned char *stored, float *x)
-{
-    const qc_coder *from = &c->work->from;
-    size_t mark = job_mark(job);
-    qc_status status = QC_OK;
-    if (from->desc->validate && from->block_cols != 1)
-        status = from->desc->validate(job, from, stored, c->n_rows);
-    if (status == QC_OK)
-        status = qc_decode_rows(job, from, x, stored, c->n_rows);
-    job_release(job, mark);
-    if (status != QC_OK)
-        return status;
-    if (c->work->view->flags & QC_NAME_ADD_ONE)
-        shift_by_one(c, x);
-    return all_finite(p, c, x) ? QC_OK : refuse_weight(job, c, x, NULL, NULL);
 }
 
 static double energy(const pipeline *p, const chunk *c, const float *x)
@@ -141,8 +102,8 @@ static qc_status measure(const pipeline *p, qc_job *job, const chunk *c, const b
     job_release(job, mark);
     if (status != QC_OK)
         return status;
-    if (!all_finite(p, c, b->w))
-        return refuse_weight(job, c, b->w, b->x, to->desc->base.id);
+    if (!rows_finite(p->ops, b->w, c->n_rows, to->cols))
+        return refuse_written(job, c, b->w, b->x);
     c->sums->energy = energy(p, c, b->x);
     for (size_t row = 0; row < c->n_rows; row++)
         c->sums->error += p->ops->squared_error(b->x + row * to->cols, b->w + row * to->cols, NULL, to->cols);
@@ -173,7 +134,8 @@ qc_status chunk_run(const pipeline *p, qc_job *job, const chunk *c)
     b.written = b.stored;
     if (status == QC_OK && w->from.desc) {
         b.x = job->scratch(job, c->n_rows * w->from.cols * sizeof *b.x);
-        status = b.x ? decode(p, job, c, b.stored, b.x) : no_memory(job, c);
+        status = b.x ? rows_decode(job, p->ops, w->view, &w->from, c->row, c->n_rows, b.stored, b.x)
+                     : no_memory(job, c);
     }
     int as_it_is = !b.x || (w->item->carried && !(w->view->flags & QC_NAME_ADD_ONE));
     if (status == QC_OK && !as_it_is)

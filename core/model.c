@@ -228,3 +228,19 @@ uint64_t model_count(const model *m, const char *key, size_t layer, uint64_t fal
 {
     return metas_count(m->metas, m->n_metas, key, layer, fallback);
 }
+
+const model_tensor *model_find(const model *m, const char *name)
+{
+    size_t low = 0, high = m->n_tensors;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = name_compare(m->tensors[middle].name, name);
+        if (order == 0)
+            return &m->tensors[middle];
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return NULL;
+}

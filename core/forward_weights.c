@@ -1,0 +1,154 @@
+#include "core/array.h"
+#include "core/forward_impl.h"
+#include "core/rows.h"
+
+enum { PIECE_WEIGHTS = 1 << 17 }; /* of a weight that one worker decodes at once */
+
+const model_tensor *forward_tensor(const forward *f, const char *name)
+{
+    return strcmp(name, "output.weight") == 0 ? f->output : model_find(f->model, name);
+}
+
+/* ---- how rows are stored ---- */
+
+/* What the file says of a row's length is what its encoding makes of it: rows are read into room of that size. */
+static qc_status check_rows(const forward *f, qc_job *job, const model_tensor *t, const qc_coder *coder)
+{
+    int as_stored = !f->model->format->load && !(t->flags & QC_NAME_TRANSPOSE);
+    for (size_t i = 0; as_stored && i < t->n_runs; i++)
+        if (f->model->sources[t->runs[i].source]->row_bytes != coder->row_bytes)
+            return qc_fail(job, QC_E_CORRUPT, "%s: its rows are not as long as %s makes them", t->name, t->encoding);
+    return QC_OK;
+}
+
+static qc_status make_coder(const forward *f, qc_job *job, const model_tensor *t, qc_coder *coder)
+{
+    if (!registry_entry(f->registry, "encoding", t->encoding))
+        return qc_fail(job, QC_E_UNSUPPORTED, "%s: no plugin decodes %s, so the model cannot be run", t->name,
+                       t->encoding);
+    qc_status status = registry_coder(f->registry, job, t->encoding, t->dims[0], coder);
+    if (status != QC_OK)
+        job_add_context(job, "%s", t->name);
+    return status == QC_OK ? check_rows(f, job, t, coder) : status;
+}
+
+qc_status forward_coder(forward *f, qc_job *job, const model_tensor *t, const qc_coder **coder)
+{
+    qc_coder *kept = &f->coders[t - f->model->tensors], made = {0};
+    *coder = kept;
+    if (kept->size)
+        return QC_OK;
+    qc_status status = make_coder(f, job, t, &made);
+    if (status == QC_OK)
+        *kept = made;
+    return status;
+}
+
+/* ---- decoding ---- */
+
+typedef struct decoding {
+    const forward *forward;
+    const model_tensor *tensor;
+    const qc_coder *coder;
+    uint64_t row; /* the first */
+    float *x;
+} decoding;
+
+static qc_status decode_piece(void *arg, qc_job *job, size_t begin, size_t end)
+{
+    const decoding *d = arg;
+    return rows_load(d->forward->model, job, d->forward->rows, d->tensor, d->coder, d->row + begin, end - begin,
+                     d->x + begin * d->coder->cols);
+}
+
+qc_status forward_decode(forward *f, qc_job *job, const model_tensor *t, uint64_t row, size_t n, float *x)
+{
+    decoding d = {.forward = f, .tensor = t, .row = row, .x = x};
+    qc_status status = forward_coder(f, job, t, &d.coder);
+    if (status != QC_OK)
+        return status;
+    size_t piece = PIECE_WEIGHTS / d.coder->cols / QC_LANES * QC_LANES;
+    status = job->parallel_for(job, n, piece ? piece : QC_LANES, decode_piece, &d);
+    if (status != QC_OK && status != QC_E_CANCELLED)
+        job_add_context(job, "%s", t->name);
+    return status;
+}
+
+/* ---- what is in memory ---- */
+
+int forward_matrix_bytes(const model_tensor *t, uint64_t *bytes)
+{
+    return qc_mul_size(t->dims[0], t->dims[1], bytes) && qc_mul_size(*bytes, sizeof(float), bytes) &&
+           *bytes <= SIZE_MAX / 2;
+}
+
+static const decoded *find_decoded(const forward *f, const model_tensor *t, uint64_t matrix)
+{
+    for (size_t i = 0; i < f->n_decoded; i++)
+        if (f->decoded[i].tensor == t && f->decoded[i].matrix == matrix)
+            return &f->decoded[i];
+    return NULL;
+}
+
+static qc_status check_room(const forward *f, qc_job *job, const model_tensor *t, uint64_t bytes)
+{
+    if (f->decoded_bytes <= f->memory && bytes <= f->memory - f->decoded_bytes)
+        return QC_OK;
+    return qc_fail(job, QC_E_LIMIT,
+                   "%s needs %llu MiB of memory as float32, beside %llu MiB; run.memory allows %llu MiB", t->name,
+                   (unsigned long long)(bytes >> 20) + 1, (unsigned long long)(f->decoded_bytes >> 20),
+                   (unsigned long long)(f->memory >> 20));
+}
+
+/* Room for float32 in whole cache lines. */
+static float *new_values(uint64_t bytes)
+{
+    return aligned_alloc(64, (size_t)(bytes + 63) / 64 * 64);
+}
+
+qc_status forward_take(forward *f, qc_job *job, const model_tensor *t, uint64_t matrix, const float **values)
+{
+    const decoded *found = find_decoded(f, t, matrix);
+    decoded d = {.tensor = t, .matrix = matrix};
+    *values = found ? found->values : NULL;
+    if (found)
+        return QC_OK;
+    if (!forward_matrix_bytes(t, &d.bytes) || d.bytes == 0)
+        return qc_fail(job, QC_E_LIMIT, "%s: its size does not fit in memory", t->name);
+    qc_status status = check_room(f, job, t, d.bytes);
+    if (status != QC_OK)
+        return status;
+    if (array_reserve(&f->decoded, &f->capacity, f->n_decoded, sizeof d))
+        d.values = new_values(d.bytes);
+    if (!d.values)
+        return qc_fail(job, QC_E_NOMEM, "%s: out of memory for %llu bytes", t->name, (unsigned long long)d.bytes);
+    status = forward_decode(f, job, t, matrix * t->dims[1], (size_t)t->dims[1], d.values);
+    if (status != QC_OK) {
+        free(d.values);
+        return status;
+    }
+    f->decoded[f->n_decoded++] = d;
+    f->decoded_bytes += d.bytes;
+    *values = d.values;
+    return QC_OK;
+}
+
+qc_status forward_weight(forward *f, qc_job *job, const char *name, int32_t expert, const float **w, size_t *rows,
+                         size_t *cols)
+{
+    const model_tensor *t = forward_tensor(f, name);
+    uint64_t matrix = expert > 0 ? (uint64_t)expert : 0;
+    if (!t || matrix >= t->dims[2] * t->dims[3])
+        return qc_fail(job, QC_E_INVALID, "the model has no weight %s", name);
+    *rows = (size_t)t->dims[1];
+    *cols = (size_t)t->dims[0];
+    return forward_take(f, job, t, matrix, w);
+}
+
+void forward_forget(forward *f)
+{
+    for (size_t i = 0; i < f->n_decoded; i++)
+        free(f->decoded[i].values);
+    f->n_decoded = 0;
+    f->decoded_bytes = 0;
+}

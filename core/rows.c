@@ -1,0 +1,63 @@
+#include "core/rows.h"
+#include "core/job.h"
+#include "qcore/number.h"
+
+int rows_finite(const qc_ops_row *ops, const float *x, size_t n, size_t cols)
+{
+    for (size_t row = 0; row < n; row++)
+        if (!ops->all_finite(x + row * cols, cols))
+            return 0;
+    return 1;
+}
+
+/* The first weight that is no number, told with its row in the tensor. */
+static qc_status refuse_weight(qc_job *job, uint64_t row, size_t n, size_t cols, const float *x)
+{
+    for (size_t i = 0; i < n * cols; i++)
+        if (!qc_is_finite(x[i]))
+            return qc_fail(job, QC_E_NUMERIC, "row %llu, column %zu is %s", (unsigned long long)(row + i / cols),
+                           i % cols, x[i] != x[i] ? "NaN" : "Inf");
+    return QC_E_INTERNAL;
+}
+
+/* Families whose norms are stored less one, and the way back. */
+static void shift_by_one(const model_tensor *t, float *x, size_t n)
+{
+    float one = t->flags & NAME_MINUS ? -1.0f : 1.0f;
+    for (size_t i = 0; i < n; i++)
+        x[i] += one;
+}
+
+/* Plain numbers are checked as weights; blocks before they are used. */
+qc_status rows_decode(qc_job *job, const qc_ops_row *ops, const model_tensor *t, const qc_coder *stored, uint64_t row,
+                      size_t n, const void *bytes, float *x)
+{
+    size_t mark = job_mark(job);
+    qc_status status = QC_OK;
+    if (stored->desc->validate && stored->block_cols != 1)
+        status = stored->desc->validate(job, stored, bytes, n);
+    if (status == QC_OK)
+        status = qc_decode_rows(job, stored, x, bytes, n);
+    job_release(job, mark);
+    if (status != QC_OK)
+        return status;
+    if (t->flags & QC_NAME_ADD_ONE)
+        shift_by_one(t, x, n * stored->cols);
+    return rows_finite(ops, x, n, stored->cols) ? QC_OK : refuse_weight(job, row, n, stored->cols, x);
+}
+
+qc_status rows_load(const model *m, qc_job *job, const qc_ops_row *ops, const model_tensor *t, const qc_coder *stored,
+                    uint64_t row, size_t n, float *x)
+{
+    size_t mark = job_mark(job);
+    void *bytes = job->scratch(job, n * stored->row_bytes);
+    qc_status status = QC_OK;
+    if (!bytes)
+        status = qc_fail(job, QC_E_NOMEM, "out of memory for %zu rows of %zu weights", n, stored->cols);
+    if (status == QC_OK)
+        status = model_load(m, job, t, stored, row, n, bytes);
+    if (status == QC_OK)
+        status = rows_decode(job, ops, t, stored, row, n, bytes, x);
+    job_release(job, mark);
+    return status;
+}
