@@ -143,6 +143,11 @@ void job_clear(qc_job *job)
     job_release(job, 0);
 }
 
+void job_forgive(qc_job *job)
+{
+    job_forget(own(job));
+}
+
 void job_add_context(qc_job *job, const char *format, ...)
 {
     struct job *j = own(job);

@@ -18,6 +18,8 @@ qc_job *pool_job(pool *p);
 const char *job_message(const qc_job *job);
 void job_clear(qc_job *job); /* forgets the failure and gives scratch back to the job's arena */
 
+void job_forgive(qc_job *job); /* forgets the failure alone: what failed can be done without */
+
 /* Scratch taken after a mark goes back at job_release: for loops inside one call. */
 size_t job_mark(const qc_job *job);
 void job_release(qc_job *job, size_t mark);

@@ -28,21 +28,27 @@ static void shift_by_one(const model_tensor *t, float *x, size_t n)
         x[i] += one;
 }
 
+qc_status rows_unpack(qc_job *job, const model_tensor *t, const qc_coder *stored, size_t n, const void *bytes, float *x)
+{
+    size_t mark = job_mark(job);
+    qc_status status = qc_decode_rows(job, stored, x, bytes, n);
+    job_release(job, mark);
+    if (status == QC_OK && t->flags & QC_NAME_ADD_ONE)
+        shift_by_one(t, x, n * stored->cols);
+    return status;
+}
+
 /* Plain numbers are checked as weights; blocks before they are used. */
 qc_status rows_decode(qc_job *job, const qc_ops_row *ops, const model_tensor *t, const qc_coder *stored, uint64_t row,
                       size_t n, const void *bytes, float *x)
 {
-    size_t mark = job_mark(job);
     qc_status status = QC_OK;
     if (stored->desc->validate && stored->block_cols != 1)
         status = stored->desc->validate(job, stored, bytes, n);
     if (status == QC_OK)
-        status = qc_decode_rows(job, stored, x, bytes, n);
-    job_release(job, mark);
+        status = rows_unpack(job, t, stored, n, bytes, x);
     if (status != QC_OK)
         return status;
-    if (t->flags & QC_NAME_ADD_ONE)
-        shift_by_one(t, x, n * stored->cols);
     return rows_finite(ops, x, n, stored->cols) ? QC_OK : refuse_weight(job, row, n, stored->cols, x);
 }
 

@@ -10,7 +10,10 @@
 qc_status rows_decode(qc_job *job, const qc_ops_row *ops, const model_tensor *t, const qc_coder *stored, uint64_t row,
                       size_t n, const void *bytes, float *x);
 
-/* The same, read from the model: scratch for the stored bytes is given back. */
+/* The same, but nothing is checked: blocks have been validated, NaN and Inf go through. [any-thread] */
+qc_status rows_unpack(qc_job *job, const model_tensor *t, const qc_coder *stored, size_t n, const void *bytes, float *x);
+
+/* As rows_decode, read from the model: scratch for the stored bytes is given back. */
 qc_status rows_load(const model *m, qc_job *job, const qc_ops_row *ops, const model_tensor *t, const qc_coder *stored,
                     uint64_t row, size_t n, float *x);
 
