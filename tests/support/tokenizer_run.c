@@ -2,6 +2,7 @@
 #include "test_plugin.h"
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -42,6 +43,62 @@ void tokenizer_run_import(tokenizer_run *r, const char *id, const char *pre, uin
                                            &r->model.scan);
     if (r->status == QC_OK && r->host.status != QC_OK)
         fail_msg("a success with the message \"%s\"", r->host.message);
+}
+
+static const qc_meta *find_meta(const qc_metadata *metadata, const char *key)
+{
+    const tokenizer_run *r = (const tokenizer_run *)(const void *)((const char *)metadata -
+                                                                   offsetof(tokenizer_run, metadata));
+    return memory_model_meta(&r->model, key);
+}
+
+const qc_metadata *tokenizer_run_metadata(tokenizer_run *r)
+{
+    r->metadata = (qc_metadata){sizeof r->metadata, find_meta};
+    return &r->metadata;
+}
+
+void tokenizer_run_open(tokenizer_run *r, const char *id, opened_tokenizer *t)
+{
+    *t = (opened_tokenizer){.desc = find_tokenizer(id)};
+    r->status = t->desc->open(r->job, tokenizer_run_metadata(r), &t->state);
+    if ((r->status == QC_OK) != (r->host.status == QC_OK) || (r->status == QC_OK) != (t->state != NULL))
+        fail_msg("status %d, but message \"%s\"", r->status, r->host.message);
+}
+
+typedef struct pusher {
+    qc_tokens api; /* first: push gets it back */
+    opened_tokenizer *t;
+} pusher;
+
+static qc_status push(const qc_tokens *out, qc_job *job, const uint32_t *ids, size_t n)
+{
+    opened_tokenizer *t = ((const pusher *)(const void *)out)->t;
+    (void)job;
+    if (t->n + n > t->capacity) {
+        t->capacity = 2 * (t->n + n);
+        t->ids = realloc(t->ids, t->capacity * sizeof *t->ids);
+        assert_non_null(t->ids);
+    }
+    memcpy(t->ids + t->n, ids, n * sizeof *ids);
+    t->n += n;
+    return QC_OK;
+}
+
+void opened_tokenizer_encode(tokenizer_run *r, opened_tokenizer *t, const char *text, size_t n, uint32_t flags)
+{
+    const pusher p = {{sizeof p.api, push}, t};
+    t->n = 0;
+    r->status = t->desc->encode(r->job, t->state, text, n, flags, &p.api);
+    if (r->status == QC_OK)
+        test_host_reset(&r->host);
+}
+
+void opened_tokenizer_end(const tokenizer_run *r, opened_tokenizer *t)
+{
+    if (t->state)
+        t->desc->close(&r->host.host, t->state);
+    free(t->ids);
 }
 
 void tokenizer_run_expect_refusal(const tokenizer_run *r, qc_status status, const char *part)
