@@ -2,22 +2,24 @@
 #include "core/commands.h"
 #include "core/quantize.h"
 
-static const char help[] =
-    "qcore calibrate runs a text through a model and saves what its layers see.\n"
-    "\n"
-    "  qcore calibrate MODEL --text FILE (--imatrix FILE | --output FILE) [options]\n"
-    "\n"
-    "      --text FILE          text to run; may be repeated\n"
-    "      --imatrix FILE       save the mean squares of the inputs' columns as an imatrix that llama-quantize\n"
-    "                           takes: NAME.gguf, or NAME.dat for the older layout\n"
-    "      --output FILE        save all that was recorded, NAME.gguf; a recipe takes it as calibration.imatrix\n"
-    "      --record A,B,...     mean_square (always), gram, absmax, samples\n"
-    "      --output-weight      also the input of output.weight\n"
-    "      --tokens N           use no more than N tokens of the text\n"
-    "      --context N          tokens of a window (512)\n" OPTIONS_HELP "\n"
-    "Examples\n"
-    "  qcore calibrate models/tiny --text calibration.txt --imatrix tiny.imatrix.gguf\n"
-    "  qcore calibrate tiny-F16.gguf --text a.txt --text b.txt --record gram --output tiny.statistics.gguf\n";
+static const char help[] = "qcore calibrate runs a text through a model and saves what its layers see.\n"
+                           "\n"
+                           "  qcore calibrate MODEL --text FILE (--imatrix FILE | --output FILE) [options]\n"
+                           "\n"
+                           "      --text FILE          text to run; may be repeated\n"
+                           "      --imatrix FILE       save the mean squares of the inputs' columns in the form\n"
+                           "                           that llama-quantize takes: NAME.gguf, or NAME.dat for\n"
+                           "                           its older layout\n"
+                           "      --output FILE        save all that was recorded, as NAME.gguf: a recipe takes\n"
+                           "                           it as calibration.imatrix\n"
+                           "      --record A,B,...     mean_square (always), gram, absmax, samples\n"
+                           "      --output-weight      also the input of output.weight\n"
+                           "      --tokens N           use no more than N tokens of the text\n"
+                           "      --context N          tokens of a window (512)\n" OPTIONS_HELP "\n"
+                           "Examples\n"
+                           "  qcore calibrate models/tiny --text calibration.txt --imatrix tiny.imatrix.gguf\n"
+                           "  qcore calibrate tiny-F16.gguf --text a.txt --text b.txt --record gram \\\n"
+                           "      --output tiny.statistics.gguf\n";
 
 enum { OPTION_IMATRIX }; /* places in the table of options */
 

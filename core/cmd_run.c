@@ -8,7 +8,7 @@
 static const char help[] = "qcore turns a model into one with fewer bits, as a recipe says.\n"
                            "\n"
                            "  qcore -c RECIPE [options]    run a recipe\n"
-                           "  qcore calibrate MODEL ...    run a text through a model, save what its layers see\n"
+                           "  qcore calibrate MODEL ...    run a text and save what the model's layers see\n"
                            "  qcore eval MODEL ...         perplexity, divergence from another model, tasks\n"
                            "  qcore compare -c RECIPE ...  several presets of one model in a table\n"
                            "  qcore inspect MODEL          range and outliers of every tensor\n"
@@ -75,7 +75,7 @@ static qc_status make_plan(session *s, qc_job *job, run_state *r)
     qc_status status = rules_check_roles(job, rec->quantize.rules, s->roles);
     if (status == QC_OK)
         status = open_model(s, job, rec, NULL, &r->model);
-    if (status == QC_OK)
+    if (status == QC_OK && rec->calibration.text.n)
         status = statistics_wanted(job, s->registry, rec, &wanted);
     if (status == QC_OK && s->options->dry_run && rec->calibration.text.n)
         status = statistics_forecast(job, s->registry, rec, r->model, wanted, &bytes, &steps);

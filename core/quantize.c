@@ -40,9 +40,12 @@ qc_status statistics_wanted(qc_job *job, registry *r, const recipe *rec, uint32_
     *wanted = 0;
     for (size_t i = 0; i < rec->quantize.n_methods && status == QC_OK; i++) {
         const void *desc;
+        char where[300];
         status = registry_open(r, job, "method", rec->quantize.methods[i].id, &desc);
         if (status == QC_OK)
             *wanted |= ((const qc_method_desc *)desc)->statistics;
+        else if (*place_text(rec->quantize.methods[i].at, where, sizeof where))
+            job_add_context(job, "%s", where);
     }
     for (size_t i = 0; i < rec->calibration.record.n && status == QC_OK; i++)
         status = add_word(job, rec, rec->calibration.record.items[i], wanted);
