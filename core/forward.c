@@ -143,7 +143,7 @@ static qc_status choose_batch(forward *f, qc_job *job)
     qc_status status = measure_blocks(f, job, &largest);
     if (status != QC_OK)
         return status;
-    uint64_t smallest = f->block_bytes + SMALLEST_BATCH * f->token_bytes;
+    uint64_t smallest = forward_least_memory(f);
     if (smallest > f->memory)
         return qc_fail(job, QC_E_LIMIT,
                        "%s needs %s of memory to be run (the weights of block %d alone are %s), run.memory allows %s",
@@ -228,4 +228,9 @@ uint32_t forward_blocks(const forward *f)
 uint64_t forward_memory(const forward *f)
 {
     return f->block_bytes + f->batch_tokens * f->token_bytes;
+}
+
+uint64_t forward_least_memory(const forward *f)
+{
+    return f->block_bytes + SMALLEST_BATCH * f->token_bytes;
 }

@@ -30,6 +30,7 @@ size_t forward_width(const forward *f);
 uint32_t forward_blocks(const forward *f);
 /* What it will need beside the sequences: weights of the largest block and a batch. */
 uint64_t forward_memory(const forward *f);
+uint64_t forward_least_memory(const forward *f); /* what it cannot do with less than */
 
 /* All blocks and the final norm over all sequences. Ids beyond the vocabulary fail; NaN or Inf after a block fails,
  * naming the block, and the tensor whose product first had one. shown: steps of tokens x blocks; may be NULL. */
