@@ -33,6 +33,9 @@ typedef struct qc_evaluation {
     const char *(*piece)(const struct qc_evaluation *e, uint32_t token, size_t *n);
     /* A whole file, zero-terminated beyond its length; owned: host->free. [main-thread] */
     qc_status (*read_file)(const struct qc_evaluation *e, qc_job *job, const char *path, char **data, size_t *n);
+    /* Below 0: the reference is a file of log-probabilities, and those at or below this were cut off by its writer: they
+     * are no terms of a sum. 0: it is a model, its rows are logits. */
+    float reference_floor;
 } qc_evaluation;
 
 /* Where sequences go. Logits are wanted at positions first .. n - 1; those at n - 1 tell what would come next. */
@@ -90,5 +93,35 @@ typedef struct qc_metric_desc {
     qc_status (*take)(qc_job *job, void *state, const qc_scores *scores); /* [main-thread] */
     qc_status (*report)(qc_job *job, const void *state, const qc_figures *out); /* [main-thread] */
 } qc_metric_desc;
+
+/* A figure in one line; error < 0: it has none. */
+static inline qc_status qc_put_figure(const qc_figures *out, qc_job *job, const char *name, double value, double error,
+                                      uint32_t flags)
+{
+    const qc_figure figure = {sizeof figure, flags, name, value, error};
+    return out->add(out, job, &figure);
+}
+
+/* What greedy decoding says: the token of the largest logit, the lowest of equals. n > 0 */
+static inline uint32_t qc_argmax(const float *logits, size_t n)
+{
+    enum { LANES = 16 };
+    float most[LANES], largest;
+    size_t i = 0;
+    for (size_t l = 0; l < LANES; l++)
+        most[l] = logits[0];
+    for (; i + LANES <= n; i += LANES)
+        for (size_t l = 0; l < LANES; l++)
+            most[l] = logits[i + l] > most[l] ? logits[i + l] : most[l];
+    for (; i < n; i++)
+        most[0] = logits[i] > most[0] ? logits[i] : most[0];
+    largest = most[0];
+    for (size_t l = 1; l < LANES; l++)
+        largest = most[l] > largest ? most[l] : largest;
+    uint32_t token = 0;
+    while (token + 1 < n && logits[token] != largest)
+        token++;
+    return token;
+}
 
 #endif

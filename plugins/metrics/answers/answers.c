@@ -1,0 +1,3 @@
+#include "answers.h"
+
+QC_PLUGIN(&answers_tasks.base, &answers_retrieval.base);
