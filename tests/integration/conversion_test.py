@@ -22,6 +22,8 @@ import qcore
 OPTIONAL = (
     "attention.key_length",
     "attention.value_length",
+    "attention.sliding_window",
+    "attention.sliding_window_pattern",
     "rope.dimension_count",
     "vocab_size",
     "add_bos_token",
