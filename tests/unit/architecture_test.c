@@ -229,6 +229,49 @@ static void test_rope_llama3(void **state)
     run_end(&r);
 }
 
+/* Each family's own rule; llama.cpp's readers pass over the keys. */
+static void test_windows(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *family, *config;
+        uint32_t window;
+        const char *pattern; /* one digit a block; NULL: all alike */
+    } cases[] = {
+        {"llama", BASE ", \"model_type\": \"llama\", \"sliding_window\": 64}", 0, NULL},
+        {"llama", BASE ", \"model_type\": \"mistral\", \"sliding_window\": 64}", 64, NULL},
+        {"llama", BASE ", \"model_type\": \"mistral\"}", 4096, NULL},
+        {"llama", BASE ", \"model_type\": \"mistral\", \"sliding_window\": null}", 0, NULL},
+        {"qwen2", BASE ", \"sliding_window\": 64, \"max_window_layers\": 1}", 0, NULL},
+        {"qwen2", BASE ", \"use_sliding_window\": false, \"sliding_window\": 64}", 0, NULL},
+        {"qwen2", BASE ", \"use_sliding_window\": true, \"sliding_window\": 64}", 0, NULL},
+        {"qwen2", BASE ", \"use_sliding_window\": true, \"sliding_window\": null, \"max_window_layers\": 0}", 0, NULL},
+        {"qwen2", BASE ", \"use_sliding_window\": true, \"max_window_layers\": 0}", 4096, NULL},
+        {"qwen3", BASE ", \"use_sliding_window\": true, \"sliding_window\": 64, \"max_window_layers\": 1}", 64, "01"},
+        {"qwen3",
+         BASE ", \"use_sliding_window\": true, \"sliding_window\": 64, \"max_window_layers\": 1,"
+              "\"layer_types\": [\"sliding_attention\", \"full_attention\"]}",
+         64, "10"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        run r;
+        char key[64], pattern_key[80];
+        snprintf(key, sizeof key, "%s.attention.sliding_window", cases[i].family);
+        snprintf(pattern_key, sizeof pattern_key, "%s_pattern", key);
+        run_begin(&r, cases[i].family, cases[i].config);
+        assert_int_equal(r.status, QC_OK);
+        if (cases[i].window)
+            expect_u32(&r.model, key, cases[i].window);
+        else
+            expect_absent(&r.model, key);
+        const qc_meta *pattern = memory_model_meta(&r.model, pattern_key);
+        assert_int_equal(pattern != NULL, cases[i].pattern != NULL);
+        for (size_t k = 0; pattern && k < 2; k++)
+            assert_int_equal(((const uint8_t *)pattern->data)[k], cases[i].pattern[k] - '0');
+        run_end(&r);
+    }
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -254,6 +297,11 @@ static void test_refusals(void **state)
         {"qwen2", BASE ", \"rope_scaling\": {\"rope_type\": \"llama3\"}}", "cannot run qwen2"},
         {"qwen2", BASE ", \"head_dim\": 128}", "cannot run qwen2 with 4 heads of 128"},
         {"llama", BASE ", \"partial_rotary_factor\": 0.5}", "partial"},
+        {"llama", BASE ", \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 2, \"truncate\": false}}", "truncate"},
+        {"llama", BASE ", \"model_type\": \"mistral\", \"sliding_window\": 0}", "\"sliding_window\" is 0"},
+        {"qwen2", BASE ", \"use_sliding_window\": true, \"layer_types\": [\"full_attention\"]}", "a list of 2 names"},
+        {"qwen2", BASE ", \"use_sliding_window\": true, \"layer_types\": [\"full_attention\", \"linear_attention\"]}",
+         "\"linear_attention\" for block 1"},
         {"llama", BASE ", \"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 4}}", "(gptq)"},
         {"llama", "{\"text_config\": " BASE "}, \"quantization_config\": {}}", "quantized already"},
     };
@@ -315,11 +363,17 @@ static void test_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_llama_metadata),     cmocka_unit_test(test_head_size_given),
-        cmocka_unit_test(test_nested_text_config), cmocka_unit_test(test_old_llama_has_no_key_heads),
-        cmocka_unit_test(test_rope_linear),        cmocka_unit_test(test_rope_yarn),
-        cmocka_unit_test(test_rope_llama3),        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_refusals),           cmocka_unit_test(test_shapes),
+        cmocka_unit_test(test_llama_metadata),
+        cmocka_unit_test(test_head_size_given),
+        cmocka_unit_test(test_nested_text_config),
+        cmocka_unit_test(test_old_llama_has_no_key_heads),
+        cmocka_unit_test(test_rope_linear),
+        cmocka_unit_test(test_rope_yarn),
+        cmocka_unit_test(test_rope_llama3),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_shapes),
+        cmocka_unit_test(test_windows),
     };
     return cmocka_run_group_tests_name("architecture", tests, open_plugin, NULL);
 }

@@ -17,7 +17,6 @@ typedef struct frame {
 /* A weight of the block, by the middle of its name, and where its product goes. */
 typedef struct linear {
     const char *part;
-    uint64_t rows;
     float *y;
 } linear;
 
@@ -43,17 +42,41 @@ static qc_status check_shape(const frame *f, const char *name, uint64_t cols, ui
     return QC_OK;
 }
 
+/* Before anything is allocated or computed: sizes that a file claims must be those of its weights. */
+static qc_status check_weights(const frame *f)
+{
+    const hyperparameters *h = f->h;
+    uint32_t block = f->pass->block;
+    const uint64_t q = (uint64_t)h->heads[block] * h->head_size, k = (uint64_t)h->key_heads[block] * h->head_size;
+    const struct {
+        const char *part;
+        uint64_t cols, rows;
+    } weights[] = {
+        {"attn_q", h->width, q},
+        {"attn_k", h->width, k},
+        {"attn_v", h->width, k},
+        {"attn_output", q, h->width},
+        {"ffn_gate", h->width, h->feed_forward[block]},
+        {"ffn_up", h->width, h->feed_forward[block]},
+        {"ffn_down", h->feed_forward[block], h->width},
+    };
+    qc_status status = QC_OK;
+    for (size_t i = 0; i < sizeof weights / sizeof *weights && status == QC_OK; i++) {
+        char name[MAX_NAME];
+        name_tensor(f, weights[i].part, "weight", name);
+        status = check_shape(f, name, weights[i].cols, weights[i].rows);
+    }
+    return status;
+}
+
 /* Products of n weights with one x. */
-static qc_status multiply(const frame *f, const float *x, uint64_t cols, const linear *linears, size_t n)
+static qc_status multiply(const frame *f, const float *x, const linear *linears, size_t n)
 {
     char names[MAX_SHARED][MAX_NAME];
     const char *list[MAX_SHARED];
     float *y[MAX_SHARED];
     for (size_t i = 0; i < n; i++) {
         name_tensor(f, linears[i].part, "weight", names[i]);
-        qc_status status = check_shape(f, names[i], cols, linears[i].rows);
-        if (status != QC_OK)
-            return status;
         list[i] = names[i];
         y[i] = linears[i].y;
     }
@@ -93,13 +116,13 @@ static qc_status norm(const frame *f, const char *part, float *y)
 }
 
 /* x += W y + bias; the product takes the place of the normed input. */
-static qc_status add_product(const frame *f, const char *part, const float *y, uint64_t cols)
+static qc_status add_product(const frame *f, const char *part, const float *y)
 {
     const float *bias = NULL;
-    const linear product = {part, f->h->width, f->normed};
+    const linear product = {part, f->normed};
     qc_status status = find_vector(f, part, "bias", f->h->width, &bias);
     if (status == QC_OK)
-        status = multiply(f, y, cols, &product, 1);
+        status = multiply(f, y, &product, 1);
     const rows_sum work = {f->x, f->normed, bias, f->h->width};
     return status == QC_OK ? add_rows(f->job, f->pass->n_tokens, &work) : status;
 }
@@ -123,14 +146,14 @@ static qc_status run_attention(const frame *f)
     uint32_t block = f->pass->block, heads = h->heads[block], key_heads = h->key_heads[block];
     uint64_t q_cols = (uint64_t)heads * h->head_size, k_cols = (uint64_t)key_heads * h->head_size;
     float *q = f->wide, *k = q + f->pass->n_tokens * q_cols, *v = k + f->pass->n_tokens * k_cols;
-    const linear projections[] = {{"attn_q", q_cols, q}, {"attn_k", k_cols, k}, {"attn_v", k_cols, v}};
+    const linear projections[] = {{"attn_q", q}, {"attn_k", k}, {"attn_v", v}};
     heads_work work = {.h = h, .of = {{q, heads, 1}, {k, key_heads, 1}, {v, key_heads, 0}}};
     attention attending = {h, NULL, block, heads, key_heads, h->window[block], q, k, v};
     span *spans = NULL;
     size_t n_spans = 0;
     qc_status status = norm(f, "attn_norm", f->normed);
     if (status == QC_OK)
-        status = multiply(f, f->normed, h->width, projections, 3);
+        status = multiply(f, f->normed, projections, 3);
     if (status == QC_OK)
         status = make_spans(f->job, f->pass, &spans, &n_spans);
     if (status == QC_OK)
@@ -138,25 +161,25 @@ static qc_status run_attention(const frame *f)
     attending.spans = spans;
     if (status == QC_OK)
         status = attend(&attending, f->job, n_spans);
-    return status == QC_OK ? add_product(f, "attn_output", q, q_cols) : status;
+    return status == QC_OK ? add_product(f, "attn_output", q) : status;
 }
 
 static qc_status run_feed_forward(const frame *f)
 {
     uint32_t inner = f->h->feed_forward[f->pass->block];
     float *gate = f->wide, *up = gate + f->pass->n_tokens * inner;
-    const linear both[] = {{"ffn_gate", inner, gate}, {"ffn_up", inner, up}};
+    const linear both[] = {{"ffn_gate", gate}, {"ffn_up", up}};
     rows_gate work = {f->h->math, gate, up, NULL, NULL, inner};
     qc_status status = norm(f, "ffn_norm", f->normed);
     if (status == QC_OK)
-        status = multiply(f, f->normed, f->h->width, both, 2);
+        status = multiply(f, f->normed, both, 2);
     if (status == QC_OK)
         status = find_vector(f, "ffn_gate", "bias", inner, &work.gate_bias);
     if (status == QC_OK)
         status = find_vector(f, "ffn_up", "bias", inner, &work.up_bias);
     if (status == QC_OK)
         status = gate_rows(f->job, f->pass->n_tokens, &work);
-    return status == QC_OK ? add_product(f, "ffn_down", gate, inner) : status;
+    return status == QC_OK ? add_product(f, "ffn_down", gate) : status;
 }
 
 static float *take_rows(qc_job *job, size_t n_tokens, uint64_t cols)
@@ -198,6 +221,8 @@ qc_status run_block(qc_job *job, const void *state, const qc_pass *pass, float *
     qc_status status = check_pass(&f);
     if (status == QC_OK && pass->block == f.h->blocks)
         status = qc_fail(job, QC_E_INTERNAL, "block %u is beyond the last one", pass->block);
+    if (status == QC_OK)
+        status = check_weights(&f);
     if (status == QC_OK)
         status = take_buffers(&f);
     if (status == QC_OK)

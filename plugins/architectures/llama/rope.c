@@ -59,12 +59,14 @@ static void import_yarn(conversion *c, const json_t *settings, uint32_t context_
     double original = setting(c, settings, "original_max_position_embeddings", context_length, 1, MAX_LENGTH);
     if (setting(c, settings, "mscale", 0, 0, MAX_FACTOR) != 0)
         reject(c, QC_E_UNSUPPORTED, "llama.cpp cannot run %s with RoPE's \"mscale\"", c->family->id);
+    if (json_is_false(json_object_get(settings, "truncate")))
+        reject(c, QC_E_UNSUPPORTED, "llama.cpp cannot run %s with RoPE's \"truncate\": false", c->family->id);
     put_text(c, "rope.scaling.type", "yarn");
     put_f32(c, "rope.scaling.factor", factor);
     put_u32(c, "rope.scaling.original_context_length", (uint32_t)original);
     for (size_t i = 0; i < sizeof optional / sizeof *optional; i++) {
-        double value = read_number(c, settings, optional[i].source, -2, 0, MAX_FACTOR); /* -2: absent */
-        if (value >= 0)
+        double value = read_number(c, settings, optional[i].source, 0, 0, MAX_FACTOR);
+        if (value > 0) /* Hugging Face takes 0 for absent */
             put_f32(c, optional[i].canonical, value);
     }
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the corpora architecture/ and tokenizer/ beside this script: sound files and broken ones."""
+"""Write the corpora architecture/, hyperparameters/ and tokenizer/ beside this script: sound files and broken ones."""
 
 import json
 import pathlib
@@ -16,6 +16,9 @@ LLAMA3 = {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_f
 CONFIGS = {
     "plain": {}, "head_dim": {"head_dim": 128}, "linear": {"rope_scaling": {"type": "linear", "factor": 2}},
     "yarn": {"rope_scaling": YARN}, "llama3": {"rope_parameters": LLAMA3}, "window": {"sliding_window": 8},
+    "mistral": {"model_type": "mistral", "sliding_window": 8},
+    "layers": {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1},
+    "layer_types": {"use_sliding_window": True, "layer_types": ["full_attention", "sliding_attention"]},
     "nested": {"text_config": dict(CONFIG, vocab_size=7)}, "packed": {"quantization_config": {"quant_method": "awq"}},
     "dynamic": {"rope_scaling": {"type": "dynamic", "factor": 2}}, "no_heads": {"num_attention_heads": 0},
     "odd_head": {"head_dim": 33}, "huge": {"hidden_size": 1e300}, "negative": {"num_hidden_layers": -1},
@@ -88,6 +91,30 @@ MODELS = {
     "tiktoken": b"IQ== 0\nIg== 1\n", "empty": b"",
 }
 
+SIZES = """block_count u32 2
+context_length u32 100
+embedding_length u32 16
+feed_forward_length u32 24
+attention.head_count u32 4
+attention.head_count_kv u32 2
+attention.layer_norm_rms_epsilon f32 1e-5
+"""
+# Lines after the family's name and a dot; what test metadata looks like: ../../support/meta_text.h
+HYPERPARAMETERS = {
+    "plain": "", "layers": "attention.head_count u32 4 4\nattention.head_count_kv i32 2 2\n",
+    "window": "attention.sliding_window u32 2\nattention.sliding_window_pattern bool 1 0\n",
+    "linear": "rope.scaling.type text linear\nrope.scaling.factor f32 4\nrope.freq_base f32 500000\n",
+    "yarn": "rope.scaling.type text yarn\nrope.scaling.factor f32 4\nrope.scaling.original_context_length u32 32\n"
+            "rope.scaling.yarn_beta_fast f32 32\nrope.scaling.yarn_beta_slow f32 1\nrope.scaling.yarn_ext_factor f32 1\n"
+            "rope.scaling.yarn_attn_factor f32 1.1\n",
+    "longrope": "rope.scaling.type text longrope\nrope.scaling.original_context_length u32 2\n"
+                "rope.scaling.attn_factor f32 1.2\nrope.dimension_count u32 2\n",
+    "experts": "expert_count u32 8\n", "huge": "feed_forward_length u32 2147483647\n",
+    "wide_heads": "attention.key_length u32 65536\nattention.value_length u32 65536\n",
+    "many_blocks": "block_count u32 100000\n", "no_heads": "attention.head_count u32 0 0\n",
+    "bases": "rope.scaling.type text yarn\nrope.freq_base f32 1e30\nrope.scaling.factor f32 1e-6\n",
+}
+
 
 def write(folder, name, data):
     path = FOLDER / folder / name
@@ -108,3 +135,6 @@ text = json.dumps(TOKENIZER).encode()
 write("tokenizer", "bpe_cut", text[:-20])
 write("tokenizer", "bpe_twice", text.replace(b'"b": 1', b'"a": 1'))
 write("tokenizer", "bpe_latin", text.replace(b'"ab"', b'"\xe9"'))
+for name, more in HYPERPARAMETERS.items():
+    lines = [f"{family}.{line}" for family in ("llama", "qwen2", "qwen3") for line in (SIZES + more).splitlines()]
+    write("hyperparameters", name, "".join(line + "\n" for line in lines).encode())
