@@ -62,7 +62,8 @@ static void need(const scratch_folder *s, qc_status status)
         fail_msg("%s", job_message(s->job));
 }
 
-static void open_model(scratch_folder *s, const char *path, opened *o)
+/* cpu_mask: as registry_new. */
+static void open_model(scratch_folder *s, const char *path, const char *cpu_mask, opened *o)
 {
     const char *plugins = getenv("QC_PLUGIN_DIR"), *folders[] = {plugins ? plugins : QC_PLUGIN_DIR};
     char set[512];
@@ -70,7 +71,7 @@ static void open_model(scratch_folder *s, const char *path, opened *o)
     const override_arg sets[] = {{"--set", set}};
     memset(o, 0, sizeof *o);
     need(s, recipe_open(s->job, NULL, sets, 1, 0, &o->recipe));
-    need(s, registry_new(s->job, folders, 1, NULL, &o->registry));
+    need(s, registry_new(s->job, folders, 1, cpu_mask, &o->registry));
     need(s, registry_load_backends(o->registry, s->job, 0));
     need(s, roles_read(s->job, QC_CONFIG_DIR "/roles.yaml", &o->roles));
     need(s, model_open(s->job, o->registry, o->recipe, o->roles, &o->model));
@@ -86,7 +87,7 @@ static void close_model(opened *o)
     recipe_free(o->recipe);
 }
 
-static float *run(scratch_folder *s, opened *o, const sequences *q)
+static float *run(scratch_folder *s, opened *o, qc_job *job, const sequences *q)
 {
     hidden_states *hidden;
     size_t n = q->starts[q->n];
@@ -95,8 +96,8 @@ static float *run(scratch_folder *s, opened *o, const sequences *q)
     assert_true(logits && rows);
     for (size_t i = 0; i < n; i++)
         rows[i] = i;
-    need(s, forward_run(o->forward, s->job, q, NULL, NULL, &hidden));
-    need(s, forward_logits(o->forward, s->job, hidden, rows, n, logits));
+    need(s, forward_run(o->forward, job, q, NULL, NULL, &hidden));
+    need(s, forward_logits(o->forward, job, hidden, rows, n, logits));
     hidden_free(hidden);
     free(rows);
     return logits;
@@ -113,20 +114,21 @@ static float largest_difference(const float *logits, const unsigned char *expect
     return largest;
 }
 
-static void check_model(void **state, const char *model, const char *ids, const char *expected_logits)
+static void check_model(void **state, const char *path, const char *ids, const char *expected_logits)
 {
+    scratch_folder *s = *state;
     opened o;
     size_t bytes;
     sequences q = read_sequences(ids);
     unsigned char *expected = read_all(expected_logits, &bytes);
-    open_model(*state, model, &o);
-    float *logits = run(*state, &o, &q);
+    open_model(s, path, NULL, &o);
+    float *logits = run(s, &o, s->job, &q);
     size_t n = q.starts[q.n] * forward_vocabulary(o.forward);
     assert_int_equal(bytes, 4 * n);
     float difference = largest_difference(logits, expected, n);
-    printf("%s: largest difference %.2g\n", model, (double)difference);
+    printf("%s: largest difference %.2g\n", path, (double)difference);
     if (!(difference <= TOLERANCE))
-        fail_msg("%s: logits differ by %.3g", model, (double)difference);
+        fail_msg("%s: logits differ by %.3g", path, (double)difference);
     free(logits);
     free(expected);
     close_model(&o);
@@ -136,11 +138,11 @@ static void check_model(void **state, const char *model, const char *ids, const 
 
 static void check_small(void **state, const char *name)
 {
-    char model[256], ids[300], logits[300];
-    snprintf(model, sizeof model, SMALL_MODELS "%s", name);
-    snprintf(ids, sizeof ids, "%s/ids.i32", model);
-    snprintf(logits, sizeof logits, "%s/logits.f32", model);
-    check_model(state, model, ids, logits);
+    char path[256], ids[300], logits[300];
+    snprintf(path, sizeof path, SMALL_MODELS "%s", name);
+    snprintf(ids, sizeof ids, "%s/ids.i32", path);
+    snprintf(logits, sizeof logits, "%s/logits.f32", path);
+    check_model(state, path, ids, logits);
 }
 
 #define SMALL(function, name)          \
@@ -170,6 +172,39 @@ static void test_trained(void **state)
     check_model(state, QC_TEST_DATA "/models/tale", ids, logits);
 }
 
+/* The trained model's logits with so many threads and no better a CPU than that; NULL: this one. */
+static float *run_trained(scratch_folder *s, unsigned threads, const char *cpu_mask, size_t *n)
+{
+    opened o;
+    sequences q = read_sequences(QC_TEST_DATA "/fixtures/expected_logits/tale.i32");
+    pool *workers = pool_new(s->host, threads);
+    assert_non_null(workers);
+    open_model(s, QC_TEST_DATA "/models/tale", cpu_mask, &o);
+    float *logits = run(s, &o, pool_job(workers), &q);
+    *n = q.starts[q.n] * forward_vocabulary(o.forward);
+    close_model(&o);
+    pool_free(workers);
+    free(q.tokens);
+    free(q.starts);
+    return logits;
+}
+
+static void test_same_bits(void **state)
+{
+    static const struct {
+        unsigned threads;
+        const char *cpu_mask;
+    } cases[] = {{2, NULL}, {7, NULL}, {1, "x86-v3"}, {2, "generic"}};
+    size_t n;
+    float *alone = run_trained(*state, 1, NULL, &n);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        float *other = run_trained(*state, cases[i].threads, cases[i].cpu_mask, &n);
+        assert_memory_equal(other, alone, n * sizeof *alone);
+        free(other);
+    }
+    free(alone);
+}
+
 #define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, scratch_begin, scratch_end)
 
 int main(void)
@@ -187,6 +222,7 @@ int main(void)
         IN_FOLDER(test_qwen3),
         IN_FOLDER(test_qwen3_tied),
         IN_FOLDER(test_trained),
+        IN_FOLDER(test_same_bits),
     };
     return cmocka_run_group_tests_name("logits", tests, NULL, NULL);
 }
