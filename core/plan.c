@@ -5,6 +5,7 @@
 #include "core/paths.h"
 #include "core/planmeta.h"
 #include "core/rules.h"
+#include "core/statistics.h"
 #include "core/units.h"
 #include <fnmatch.h>
 #include <stdlib.h>
@@ -32,6 +33,8 @@ static const char *format_for_path(const registry *r, const char *path)
         if (e->state != PLUGIN_USABLE || strcmp(e->kind, "format") != 0)
             continue;
         const char *writes = entry_value(e, "writes"), *list = entry_value(e, "files");
+        if (entry_value(e, "holds"))
+            continue; /* no models */
         if (writes && !strcmp(writes, "folder"))
             folder_format = e->id;
         while (!writes && (list = list_next(list, pattern)))
@@ -229,7 +232,28 @@ static qc_status plan_tensors(planner *p, int has_importance)
 
 /* ---- methods ---- */
 
-static qc_status check_method(planner *p, const plugin_use *use, const struct statistics *statistics, int *n_rounders)
+/* A dry run records nothing: what calibration.text will give is then taken to be there. */
+static qc_status check_statistics(const planner *p, const plugin_use *use, const qc_method_desc *method,
+                                  const struct statistics *known)
+{
+    static const char *const words[] = {"column mean squares (an imatrix)", "Gram matrices", "absolute maxima",
+                                        "samples"}; /* in the order of QC_STAT_* */
+    const recipe *rec = p->plan->recipe;
+    char missing[120] = "";
+    int to_come = !known && rec->calibration.text.n > 0;
+    uint32_t lacking = to_come ? 0 : method->statistics & ~statistics_known(known);
+    for (size_t i = 0, n = 0; i < sizeof words / sizeof *words; i++)
+        if (lacking >> i & 1)
+            n += (size_t)snprintf(missing + n, sizeof missing - n, "%s%s", n ? ", " : "", words[i]);
+    if (!lacking)
+        return QC_OK;
+    return fail_at(p->job, use->at, QC_E_INVALID,
+                   "method %s needs %s%s: name text files in calibration.text, or a file that has them in "
+                   "calibration.imatrix",
+                   use->id, missing, rec->calibration.imatrix ? ", which calibration.imatrix lacks" : "");
+}
+
+static qc_status check_method(planner *p, const plugin_use *use, const struct statistics *known, int *n_rounders)
 {
     char where[300];
     const void *desc;
@@ -247,10 +271,9 @@ static qc_status check_method(planner *p, const plugin_use *use, const struct st
     }
     settings_free(settings);
     const qc_method_desc *method = desc;
-    uint32_t lacking = method->statistics & ~(uint32_t)(statistics ? QC_STAT_MEAN_SQUARE : 0);
-    if (lacking)
-        return fail_at(p->job, use->at, QC_E_INVALID, "method %s needs %s: name a file in calibration.imatrix", use->id,
-                       lacking == QC_STAT_MEAN_SQUARE ? "importance" : "statistics that no calibration here records");
+    status = check_statistics(p, use, method, known);
+    if (status != QC_OK)
+        return status;
     if (!method->round)
         return fail_at(p->job, use->at, QC_E_UNSUPPORTED, "method %s transforms channels, which needs a calibrated run",
                        use->id);
@@ -258,13 +281,13 @@ static qc_status check_method(planner *p, const plugin_use *use, const struct st
     return QC_OK;
 }
 
-static qc_status check_methods(planner *p, const struct statistics *statistics)
+static qc_status check_methods(planner *p, const struct statistics *known)
 {
     const recipe *rec = p->plan->recipe;
     int n_rounders = 0;
     qc_status status = QC_OK;
     for (size_t i = 0; status == QC_OK && i < rec->quantize.n_methods; i++)
-        status = check_method(p, &rec->quantize.methods[i], statistics, &n_rounders);
+        status = check_method(p, &rec->quantize.methods[i], known, &n_rounders);
     if (status != QC_OK)
         return status;
     if (n_rounders != 1)
@@ -324,7 +347,7 @@ static void warn_of_coarse(const planner *p)
                 n, p->plan->n_items);
 }
 
-qc_status plan_make(qc_job *job, registry *r, const recipe *rec, const model *m, const struct statistics *statistics,
+qc_status plan_make(qc_job *job, registry *r, const recipe *rec, const model *m, const struct statistics *known,
                     plan **out)
 {
     plan *made = *out = calloc(1, sizeof *made);
@@ -335,13 +358,13 @@ qc_status plan_make(qc_job *job, registry *r, const recipe *rec, const model *m,
     planner p = {.job = job, .registry = r, .rules = rec->quantize.rules, .model = m, .plan = made};
     qc_status status = choose_format(&p);
     if (status == QC_OK)
-        status = check_methods(&p, statistics);
+        status = check_methods(&p, known);
     if (status == QC_OK)
-        status = plan_tensors(&p, statistics != NULL);
+        status = plan_tensors(&p, known || rec->calibration.text.n > 0);
     if (status == QC_OK)
         status = check_carried(&p);
     if (status == QC_OK)
-        status = plan_metas(job, made, p.rules, statistics);
+        status = plan_metas(job, made, p.rules, known);
     if (status != QC_OK) {
         plan_free(made);
         *out = NULL;

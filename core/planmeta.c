@@ -66,12 +66,15 @@ static qc_status add(qc_job *job, plan *p, qc_meta *meta)
     return QC_OK;
 }
 
-/* The keys by which llama-quantize says which importance file was used; only its name, so that the same input gives
- * the same bytes wherever it lies. */
+/* The keys by which llama-quantize says which importance file was used, or which text, where there is no file; only
+ * names, so that the same input gives the same bytes wherever it lies. */
 static qc_status add_importance(qc_job *job, plan *p, const statistics *s)
 {
-    const char *file = path_name(p->recipe->calibration.imatrix), *dataset = statistics_dataset(s);
-    qc_status status = add(job, p, meta_new("quantize.imatrix.file", QC_TEXT, file, strlen(file)));
+    const char *path = p->recipe->calibration.imatrix, *file = path ? path_name(path) : NULL;
+    const char *dataset = statistics_dataset(s);
+    qc_status status = QC_OK;
+    if (file)
+        status = add(job, p, meta_new("quantize.imatrix.file", QC_TEXT, file, strlen(file)));
     if (status == QC_OK && dataset)
         status = add(job, p, meta_new("quantize.imatrix.dataset", QC_TEXT, dataset, strlen(dataset)));
     if (status == QC_OK)

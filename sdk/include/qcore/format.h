@@ -5,7 +5,8 @@
  *
  * plugin.ini: `files = *.gguf` (patterns by which a path or a folder's file is recognized, in order of preference);
  * `writes = folder` where the output path names a folder, `nothing` where there is no layout (else a file);
- * `holds = statistics` where such files lie beside a model and are none.
+ * `holds = statistics` where such files lie beside a model and are none; `counts = windows` where a file of statistics
+ * has one count for all matrices of an entry, that of windows, and its values are mean squares times that number.
  */
 #ifndef QCORE_FORMAT_H
 #define QCORE_FORMAT_H
