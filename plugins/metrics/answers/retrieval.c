@@ -3,6 +3,7 @@
  * needle-in-a-haystack test, and N. F. Liu et al., Lost in the Middle, arXiv:2307.03172. */
 #include "answers.h"
 #include "haystack.h"
+#include <string.h>
 
 enum { MOST_LISTED = 32 };
 
@@ -17,26 +18,35 @@ typedef struct retrieval {
     greedy *items; /* [length][depth][trial] */
 } retrieval;
 
-/* "128, 256": whole numbers from least to most. */
+/* The number at *text, with blanks around it, and the comma behind; 0: there is none. */
+static int read_number(const char **text, size_t *value)
+{
+    size_t digits = 0;
+    const char *at = *text + strspn(*text, " ");
+    for (*value = 0; *at >= '0' && *at <= '9' && digits < 9; at++, digits++)
+        *value = *value * 10 + (size_t)(*at - '0');
+    at += strspn(at, " ");
+    int ended = *at == '\0', parted = *at == ',' && at[1];
+    *text = at + parted;
+    return digits > 0 && (ended || parted);
+}
+
+/* "128, 256". Rising, since figures are named by them. */
 static qc_status read_list(qc_job *job, const char *setting, const char *text, size_t least, size_t most,
                            number_list *out)
 {
-    for (out->n = 0; *text; text += *text == ',') {
-        size_t value = 0, digits = 0;
-        for (; *text == ' '; text++)
-            ;
-        for (; *text >= '0' && *text <= '9' && digits < 9; text++, digits++)
-            value = value * 10 + (size_t)(*text - '0');
-        for (; *text == ' '; text++)
-            ;
-        if (digits == 0 || (*text && *text != ',') || value < least || value > most || out->n == MOST_LISTED)
-            break;
-        out->items[out->n++] = value;
+    int good = *text != '\0';
+    for (out->n = 0; good && *text; out->n++) {
+        size_t value;
+        good = out->n < MOST_LISTED && read_number(&text, &value) && value >= least && value <= most &&
+               (out->n == 0 || value > out->items[out->n - 1]);
+        if (good)
+            out->items[out->n] = value;
     }
-    if (*text || out->n == 0)
-        return qc_fail(job, QC_E_INVALID, "setting '%s' must be up to %d whole numbers from %zu to %zu, with commas",
-                       setting, MOST_LISTED, least, most);
-    return QC_OK;
+    if (good)
+        return QC_OK;
+    return qc_fail(job, QC_E_INVALID, "setting '%s' must be up to %d rising whole numbers from %zu to %zu, with commas",
+                   setting, MOST_LISTED, least, most);
 }
 
 static qc_status make_items(qc_job *job, retrieval *r, const needle_texts *texts)
