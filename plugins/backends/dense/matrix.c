@@ -18,17 +18,19 @@ static qc_status gram(qc_job *job, size_t n, size_t tokens, const float *x, size
     return dense_update(job, &u);
 }
 
-/* ---- Cholesky: a block of rows at a time is made final, then subtracted from all below it ---- */
+/* ---- Cholesky: a few rows at a time are made final, then subtracted from the rest of their block; a block that is
+ * final is subtracted from all below it ---- */
 
-enum { BLOCK = 128, STRIP = 64 }; /* rows; columns that one worker makes final */
+enum { BLOCK = 128, FEW = 16, STRIP = 256 }; /* rows; columns that one worker makes final */
 
 typedef struct factor {
-    size_t n, first, last; /* rows of the block: [first, last) */
+    size_t n;
     float *a;
     size_t lda;
+    size_t first, last; /* rows that are made final */
 } factor;
 
-/* Columns [begin, end) of row i, less the terms of the rows [first, i) of its block. */
+/* Columns [begin, end) of row i, less the terms of rows [first, i). */
 static void subtract_earlier(const factor *f, size_t i, size_t begin, size_t end)
 {
     for (size_t k = f->first; k < i; k++)
@@ -50,45 +52,61 @@ static qc_status factor_diagonal(const factor *f, qc_job *job)
     return QC_OK;
 }
 
-/* Columns right of the diagonal block, [begin, end) counted from there. */
+/* Columns [begin, end), counted from where the diagonal's end. */
 static qc_status factor_strip(void *arg, qc_job *job, size_t begin, size_t end)
 {
     const factor *f = arg;
     (void)job;
     for (size_t i = f->first; i < f->last; i++) {
         float *row = f->a + i * f->lda;
+        const float pivot = row[i];
         subtract_earlier(f, i, f->last + begin, f->last + end);
         for (size_t j = f->last + begin; j < f->last + end; j++)
-            row[j] /= row[i];
+            row[j] /= pivot;
     }
     return QC_OK;
 }
 
-static qc_status subtract_block(qc_job *job, const factor *f)
+/* The terms of rows [first, last) from rows [last, end). */
+static qc_status subtract_final(qc_job *job, const factor *f, size_t first, size_t last, size_t end)
 {
-    const operand u = {f->a + f->first * f->lda + f->last, f->lda, 1};
-    const update rest = {.m = f->n - f->last,
-                         .n = f->n - f->last,
-                         .k = f->last - f->first,
+    const operand u = {f->a + first * f->lda + last, f->lda, 1};
+    const update rest = {.m = end - last,
+                         .n = f->n - last,
+                         .k = last - first,
                          .a = u,
                          .b = u,
-                         .c = f->a + f->last * f->lda + f->last,
+                         .c = f->a + last * f->lda + last,
                          .ldc = f->lda,
                          .negate = 1,
                          .upper = 1};
     return dense_update(job, &rest);
 }
 
+/* Rows [first, last) of u, those before being subtracted already. */
+static qc_status factor_block(qc_job *job, factor *f, size_t first, size_t last)
+{
+    qc_status status = QC_OK;
+    for (f->first = first; status == QC_OK && f->first < last; f->first = f->last) {
+        f->last = last - f->first < FEW ? last : f->first + FEW;
+        status = factor_diagonal(f, job);
+        if (status == QC_OK)
+            status = job->parallel_for(job, f->n - f->last, STRIP, factor_strip, f);
+        if (status == QC_OK)
+            status = subtract_final(job, f, f->first, f->last, last);
+    }
+    return status;
+}
+
 static qc_status cholesky(qc_job *job, size_t n, float *a, size_t lda)
 {
     qc_status status = QC_OK;
+    factor f = {.n = n, .a = a, .lda = lda};
     for (size_t first = 0; status == QC_OK && first < n; first += BLOCK) {
-        factor f = {.n = n, .first = first, .last = n - first < BLOCK ? n : first + BLOCK, .a = a, .lda = lda};
-        status = factor_diagonal(&f, job);
+        size_t last = n - first < BLOCK ? n : first + BLOCK;
+        status = factor_block(job, &f, first, last);
         if (status == QC_OK)
-            status = job->parallel_for(job, n - f.last, STRIP, factor_strip, &f);
-        if (status == QC_OK)
-            status = subtract_block(job, &f);
+            status = subtract_final(job, &f, first, last, n);
     }
     return status;
 }

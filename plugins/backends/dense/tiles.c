@@ -10,25 +10,25 @@
 #include "vector.h"
 #include <string.h>
 
-/* A block of b (0.5 MiB for 16-float vectors) and one of a (0.25 MiB) fit in the second-level cache. */
-enum { BLOCK_K = 256, MOST_ROWS = 16 * TILE_ROWS, MOST_COLS = 16 * TILE_COLS };
+/* A block of a (16 KiB a panel for vectors of 16) fits in the second-level cache; a panel of b is read from there too. */
+enum { BLOCK_K = 256, ROW_PANELS = 37, COL_PANELS = 16, MOST_PANELS = ROW_PANELS };
 
-typedef struct range {
-    size_t begin, end;
-} range;
+/* One operand of a tile: panel p is of elements [at[p], at[p + 1]). */
+typedef struct side {
+    const operand *from;
+    size_t n; /* elements of the whole operand */
+    size_t width, n_panels, at[MOST_PANELS + 1];
+    size_t panel_floats;
+    float *packed;
+} side;
+
+typedef struct block {
+    side rows, cols;
+} block;
 
 static size_t parts(size_t n, size_t most)
 {
     return n / most + (n % most != 0);
-}
-
-/* Part i of n_parts of [0, n), nearly equal and in whole units but for the last. */
-static range part(size_t n, size_t n_parts, size_t unit, size_t i)
-{
-    size_t units = parts(n, unit), share = units / n_parts, longer = units % n_parts;
-    size_t begin = (share * i + (i < longer ? i : longer)) * unit;
-    size_t end = begin + (share + (i < longer)) * unit;
-    return (range){begin, end < n ? end : n};
 }
 
 static size_t least(size_t a, size_t b)
@@ -36,143 +36,186 @@ static size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* ---- packing ---- */
-
-/* Columns [k, k + n_k) of VECTOR rows side by side. */
-static void pack_transposed(float *to, size_t stride, const float *const *row, size_t k, size_t n_k)
+/* Where part i of n_parts nearly equal ones begins. */
+static size_t share(size_t n, size_t n_parts, size_t i)
 {
-    size_t done = 0;
-    for (; done + 4 <= n_k; done += 4)
-        v_transpose(to + done * stride, stride, row, k + done);
-    for (; done < n_k; done++)
+    return n / n_parts * i + least(i, n % n_parts);
+}
+
+/* ---- packing. What lies past the operand, or in a panel past its own elements, may be any value: it meets only sums
+ * that nobody keeps. ---- */
+
+/* Row by row of all panels, as the operand lies in memory. */
+static void pack_rows(const side *s, size_t k, size_t n_k)
+{
+    for (size_t i = 0; i < n_k; i++) {
+        const float *from = s->from->at + (k + i) * s->from->ld;
+        for (size_t p = 0; p < s->n_panels; p++) {
+            float *to = s->packed + p * s->panel_floats + i * s->width;
+            const size_t given = s->n - s->at[p];
+            for (size_t j = 0; j < s->width; j += VECTOR)
+                if (given >= j + VECTOR)
+                    v_store(to + j, v_load(from + s->at[p] + j));
+                else
+                    for (size_t e = j; e < j + VECTOR; e++)
+                        to[e] = e < given ? from[s->at[p] + e] : 0.0f;
+        }
+    }
+}
+
+/* Columns [k, k + n_k) of VECTOR rows side by side: LINE columns of them are gathered first, since rows a power of two
+ * apart would push each other out of the cache. */
+static void transpose(float *to, size_t stride, const float *const *row, size_t k, size_t n_k)
+{
+    float lines[VECTOR * LINE];
+    for (; n_k >= LINE; n_k -= LINE, k += LINE, to += LINE * stride) {
         for (size_t i = 0; i < VECTOR; i++)
-            to[done * stride + i] = row[i][k + done];
+            memcpy(lines + i * LINE, row[i] + k, LINE * sizeof *lines);
+        for (size_t j = 0; j < LINE; j += 4)
+            v_transpose(to + j * stride, stride, lines + j);
+    }
+    for (size_t i = 0; i < VECTOR; i++)
+        for (size_t j = 0; j < n_k; j++)
+            to[j * stride + i] = row[i][k + j];
 }
 
-/* n_k rows of `given` elements, as rows of `width`. */
-static void pack_rows(float *to, size_t width, const float *from, size_t ld, size_t given, size_t n_k)
+static void pack_columns(const side *s, size_t k, size_t n_k)
 {
-    if (given == width) {
-        for (size_t k = 0; k < n_k; k++, to += width, from += ld)
-            for (size_t i = 0; i < width; i += VECTOR)
-                v_store(to + i, v_load(from + i));
-        return;
-    }
-    for (size_t k = 0; k < n_k; k++, to += width, from += ld)
-        for (size_t i = 0; i < width; i++)
-            to[i] = i < given ? from[i] : 0.0f;
-}
-
-/* Elements [first, first + width) for each of [k, k + n_k), n being all there are. What lies past n, or in a panel past
- * the rows that it is for, is any value: it meets only sums that nobody keeps. */
-static void pack_panel(float *to, size_t width, const operand *o, size_t n, size_t first, size_t k, size_t n_k)
-{
-    if (o->rows_are_k) {
-        pack_rows(to, width, o->at + k * o->ld + first, o->ld, least(width, n - first), n_k);
-        return;
-    }
     const float *row[VECTOR];
-    for (size_t group = 0; group < width; group += VECTOR) {
-        for (size_t i = 0; i < VECTOR; i++)
-            row[i] = o->at + least(first + group + i, n - 1) * o->ld;
-        pack_transposed(to + group, width, row, k, n_k);
-    }
+    for (size_t p = 0; p < s->n_panels; p++)
+        for (size_t group = 0; group < s->width; group += VECTOR) {
+            for (size_t i = 0; i < VECTOR; i++)
+                row[i] = s->from->at + least(s->at[p] + group + i, s->n - 1) * s->from->ld;
+            transpose(s->packed + p * s->panel_floats + group, s->width, row, k, n_k);
+        }
 }
 
-static void negate(float *x, size_t n)
+static void pack(const side *s, size_t k, size_t n_k)
 {
-    for (size_t i = 0; i < n; i++)
-        x[i] = -x[i];
+    if (s->from->rows_are_k)
+        pack_rows(s, k, n_k);
+    else
+        pack_columns(s, k, n_k);
+}
+
+static void negate(const side *s)
+{
+    for (size_t i = 0; i < s->n_panels * s->panel_floats; i++)
+        s->packed[i] = -s->packed[i];
 }
 
 /* ---- one tile ---- */
 
+/* Part of c: rows and columns [begin, begin + n). */
+typedef struct rectangle {
+    size_t row, n_rows, col, n_cols;
+} rectangle;
+
 /* Columns of a tile that stick out of c, or rows that the diagonal cuts, go through a copy. */
-static void tile_at_edge(const update *u, range rows, range cols, size_t n_k, const float *a, const float *b, int fresh)
+static void add_at_edge(const update *u, rectangle r, size_t n_k, const float *a, const float *b, int fresh)
 {
     float edge[TILE_ROWS * TILE_COLS];
-    const size_t n_rows = rows.end - rows.begin, n_cols = cols.end - cols.begin;
     memset(edge, 0, sizeof edge);
-    for (size_t i = 0; !fresh && i < n_rows; i++)
-        memcpy(edge + i * TILE_COLS, u->c + (rows.begin + i) * u->ldc + cols.begin, n_cols * sizeof *edge);
-    dense_tile[n_rows - 1](n_k, a, b, edge, TILE_COLS, 0);
-    for (size_t i = 0; i < n_rows; i++) {
-        size_t row = rows.begin + i;
-        size_t skip = u->upper && row > cols.begin ? least(row - cols.begin, n_cols) : 0;
-        memcpy(u->c + row * u->ldc + cols.begin + skip, edge + i * TILE_COLS + skip, (n_cols - skip) * sizeof *edge);
+    for (size_t i = 0; !fresh && i < r.n_rows; i++)
+        memcpy(edge + i * TILE_COLS, u->c + (r.row + i) * u->ldc + r.col, r.n_cols * sizeof *edge);
+    dense_tile[r.n_rows - 1](n_k, a, b, edge, TILE_COLS, 0);
+    for (size_t i = 0; i < r.n_rows; i++) {
+        size_t row = r.row + i;
+        size_t skip = u->upper && row > r.col ? least(row - r.col, r.n_cols) : 0;
+        memcpy(u->c + row * u->ldc + r.col + skip, edge + i * TILE_COLS + skip, (r.n_cols - skip) * sizeof *edge);
     }
 }
 
-static void tile_in_panels(const update *u, range rows, range cols, size_t n_k, const float *a, const float *b,
-                           int fresh)
+static void add_panels(const update *u, rectangle r, size_t n_k, const float *a, const float *b, int fresh)
 {
-    if (u->upper && cols.end <= rows.begin)
+    if (u->upper && r.col + r.n_cols <= r.row)
         return;
-    if (cols.end - cols.begin < TILE_COLS || (u->upper && cols.begin + 1 < rows.end))
-        tile_at_edge(u, rows, cols, n_k, a, b, fresh);
+    if (r.n_cols < TILE_COLS || (u->upper && r.col + 1 < r.row + r.n_rows))
+        add_at_edge(u, r, n_k, a, b, fresh);
     else
-        dense_tile[rows.end - rows.begin - 1](n_k, a, b, u->c + rows.begin * u->ldc + cols.begin, u->ldc, fresh);
+        dense_tile[r.n_rows - 1](n_k, a, b, u->c + r.row * u->ldc + r.col, u->ldc, fresh);
 }
 
-typedef struct block {
-    range rows, cols;
-    size_t row_panels, col_panels;
-    float *a, *b;
-} block;
-
-static range panel_rows(const block *t, size_t panel)
+/* Rows of c that the next panel of a adds to. */
+static void fetch_ahead(const update *u, const block *t, size_t row_panel, size_t col)
 {
-    range r = part(t->rows.end - t->rows.begin, t->row_panels, 1, panel);
-    return (range){t->rows.begin + r.begin, t->rows.begin + r.end};
-}
-
-static range panel_cols(const block *t, size_t panel)
-{
-    size_t begin = t->cols.begin + panel * TILE_COLS;
-    return (range){begin, least(begin + TILE_COLS, t->cols.end)};
+    if (row_panel >= t->rows.n_panels)
+        return;
+    for (size_t i = t->rows.at[row_panel]; i < t->rows.at[row_panel + 1]; i++)
+        for (size_t j = 0; j < TILE_COLS; j += LINE)
+            v_fetch(u->c + i * u->ldc + col + j);
 }
 
 static void add_block(const update *u, const block *t, size_t k, size_t n_k)
 {
     const int fresh = u->fresh && k == 0;
-    for (size_t j = 0; j < t->col_panels; j++)
-        pack_panel(t->b + j * n_k * TILE_COLS, TILE_COLS, &u->b, u->n, panel_cols(t, j).begin, k, n_k);
-    for (size_t i = 0; i < t->row_panels; i++)
-        pack_panel(t->a + i * n_k * VECTOR, VECTOR, &u->a, u->m, panel_rows(t, i).begin, k, n_k);
+    pack(&t->cols, k, n_k);
+    pack(&t->rows, k, n_k);
     if (u->negate)
-        negate(t->a, t->row_panels * n_k * VECTOR);
-    for (size_t j = 0; j < t->col_panels; j++)
-        for (size_t i = 0; i < t->row_panels; i++)
-            tile_in_panels(u, panel_rows(t, i), panel_cols(t, j), n_k, t->a + i * n_k * VECTOR,
-                           t->b + j * n_k * TILE_COLS, fresh);
+        negate(&t->rows);
+    for (size_t j = 0; j < t->cols.n_panels; j++)
+        for (size_t i = 0; i < t->rows.n_panels; i++) {
+            const size_t row = t->rows.at[i], col = t->cols.at[j];
+            const rectangle r = {row, t->rows.at[i + 1] - row, col, t->cols.at[j + 1] - col};
+            fetch_ahead(u, t, i + 1, col);
+            add_panels(u, r, n_k, t->rows.packed + i * t->rows.panel_floats, t->cols.packed + j * t->cols.panel_floats,
+                       fresh);
+        }
 }
 
 static void clear(const update *u, const block *t)
 {
-    for (size_t i = t->rows.begin; i < t->rows.end; i++)
-        memset(u->c + i * u->ldc + t->cols.begin, 0, (t->cols.end - t->cols.begin) * sizeof *u->c);
+    const size_t col = t->cols.at[0], n = t->cols.at[t->cols.n_panels] - col;
+    for (size_t i = t->rows.at[0]; i < t->rows.at[t->rows.n_panels]; i++)
+        memset(u->c + i * u->ldc + col, 0, n * sizeof *u->c);
+}
+
+/* ---- all tiles ---- */
+
+static size_t tiles_down(const update *u)
+{
+    return parts(u->m, ROW_PANELS * TILE_ROWS);
+}
+
+static size_t tiles_across(const update *u)
+{
+    return parts(u->n, COL_PANELS * TILE_COLS);
+}
+
+static void divide(const update *u, block *t, size_t index)
+{
+    const size_t down = tiles_down(u), across = tiles_across(u), panels = parts(u->n, TILE_COLS);
+    const size_t row = share(u->m, down, index % down), row_end = share(u->m, down, index % down + 1);
+    const size_t panel = share(panels, across, index / down), panel_end = share(panels, across, index / down + 1);
+    *t = (block){.rows = {.from = &u->a, .n = u->m, .width = VECTOR, .n_panels = parts(row_end - row, TILE_ROWS)},
+                 .cols = {.from = &u->b, .n = u->n, .width = TILE_COLS, .n_panels = panel_end - panel}};
+    for (size_t i = 0; i <= t->rows.n_panels; i++)
+        t->rows.at[i] = row + share(row_end - row, t->rows.n_panels, i);
+    for (size_t i = 0; i <= t->cols.n_panels; i++)
+        t->cols.at[i] = least((panel + i) * TILE_COLS, u->n);
+}
+
+/* Room for `depth` terms; a line between panels keeps them from falling on the same places of the cache. */
+static int take_room(qc_job *job, side *s, size_t depth)
+{
+    s->panel_floats = depth * s->width + LINE;
+    s->packed = job->scratch(job, s->n_panels * s->panel_floats * sizeof(float));
+    return s->packed != NULL;
 }
 
 /* Row tiles follow each other within a column of tiles: they share b. */
 static qc_status update_tile(void *arg, qc_job *job, size_t index, size_t end)
 {
     const update *u = arg;
-    const size_t down = parts(u->m, MOST_ROWS), across = parts(u->n, MOST_COLS);
-    (void)end;
-    block t = {.rows = part(u->m, down, TILE_ROWS, index % down), .cols = part(u->n, across, TILE_COLS, index / down)};
-    if (u->upper && t.cols.end <= t.rows.begin)
-        return QC_OK;
-    if (u->k == 0) {
-        if (u->fresh)
-            clear(u, &t);
-        return QC_OK;
-    }
-    t.row_panels = parts(t.rows.end - t.rows.begin, TILE_ROWS);
-    t.col_panels = parts(t.cols.end - t.cols.begin, TILE_COLS);
     const size_t depth = least(u->k, BLOCK_K);
-    t.a = job->scratch(job, t.row_panels * depth * VECTOR * sizeof(float));
-    t.b = job->scratch(job, t.col_panels * depth * TILE_COLS * sizeof(float));
-    if (!t.a || !t.b)
+    block t;
+    (void)end;
+    divide(u, &t, index);
+    if (u->upper && t.cols.at[t.cols.n_panels] <= t.rows.at[0])
+        return QC_OK;
+    if (u->fresh && u->k == 0)
+        clear(u, &t);
+    if (!take_room(job, &t.rows, depth) || !take_room(job, &t.cols, depth))
         return job->fail(job, QC_E_NOMEM, "out of memory for tiles of a matrix");
     for (size_t k = 0; k < u->k; k += depth)
         add_block(u, &t, k, least(depth, u->k - k));
@@ -181,6 +224,5 @@ static qc_status update_tile(void *arg, qc_job *job, size_t index, size_t end)
 
 qc_status dense_update(qc_job *job, const update *u)
 {
-    return job->parallel_for(job, parts(u->m, MOST_ROWS) * parts(u->n, MOST_COLS), 1, update_tile,
-                             (void *)(uintptr_t)u);
+    return job->parallel_for(job, tiles_down(u) * tiles_across(u), 1, update_tile, (void *)(uintptr_t)u);
 }

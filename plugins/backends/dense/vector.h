@@ -4,6 +4,8 @@
 
 #include <immintrin.h>
 
+enum { LINE = 16 }; /* floats of a cache line */
+
 #if defined(__AVX512F__)
 
 enum { VECTOR = 16, TILE_ROWS = 14 }; /* 28 sums, 2 vectors of b, 1 of a: 31 of 32 registers */
@@ -30,13 +32,13 @@ static inline vector v_fused(vector a, vector b, vector c)
     return _mm512_fmadd_ps(a, b, c);
 }
 
-/* Four floats from each of rows 0, 4, 8, 12. */
-static inline vector v_blocks(const float *const *row, size_t at)
+/* Four floats from each of lines 0, 4, 8, 12. */
+static inline vector v_blocks(const float *p)
 {
-    vector v = _mm512_castps128_ps512(_mm_loadu_ps(row[0] + at));
-    v = _mm512_insertf32x4(v, _mm_loadu_ps(row[4] + at), 1);
-    v = _mm512_insertf32x4(v, _mm_loadu_ps(row[8] + at), 2);
-    return _mm512_insertf32x4(v, _mm_loadu_ps(row[12] + at), 3);
+    vector v = _mm512_castps128_ps512(_mm_loadu_ps(p));
+    v = _mm512_insertf32x4(v, _mm_loadu_ps(p + 4 * LINE), 1);
+    v = _mm512_insertf32x4(v, _mm_loadu_ps(p + 8 * LINE), 2);
+    return _mm512_insertf32x4(v, _mm_loadu_ps(p + 12 * LINE), 3);
 }
 
 #define v_unpack_low _mm512_unpacklo_ps
@@ -69,10 +71,10 @@ static inline vector v_fused(vector a, vector b, vector c)
     return _mm256_fmadd_ps(a, b, c);
 }
 
-/* Four floats from each of rows 0, 4. */
-static inline vector v_blocks(const float *const *row, size_t at)
+/* Four floats from each of lines 0, 4. */
+static inline vector v_blocks(const float *p)
 {
-    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(row[0] + at)), _mm_loadu_ps(row[4] + at), 1);
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 4 * LINE), 1);
 }
 
 #define v_unpack_low _mm256_unpacklo_ps
@@ -83,10 +85,15 @@ static inline vector v_blocks(const float *const *row, size_t at)
 
 enum { TILE_COLS = 2 * VECTOR };
 
-/* to[4][VECTOR], `stride` floats apart: columns at .. at + 3 of VECTOR rows. 4 x 4 blocks are transposed side by side. */
-static inline void v_transpose(float *to, size_t stride, const float *const *row, size_t at)
+static inline void v_fetch(const float *p)
 {
-    vector r0 = v_blocks(row, at), r1 = v_blocks(row + 1, at), r2 = v_blocks(row + 2, at), r3 = v_blocks(row + 3, at);
+    _mm_prefetch((const char *)p, _MM_HINT_T0);
+}
+
+/* Four columns of VECTOR lines, `stride` floats apart in `to`: blocks of 4 x 4 are transposed side by side. */
+static inline void v_transpose(float *to, size_t stride, const float *p)
+{
+    vector r0 = v_blocks(p), r1 = v_blocks(p + LINE), r2 = v_blocks(p + 2 * LINE), r3 = v_blocks(p + 3 * LINE);
     vector low01 = v_unpack_low(r0, r1), low23 = v_unpack_low(r2, r3);
     vector high01 = v_unpack_high(r0, r1), high23 = v_unpack_high(r2, r3);
     v_store(to, v_shuffle(low01, low23, 0x44));
