@@ -10,7 +10,11 @@
 
 static const struct target {
     const char *plugin, *file_name;
-} targets[] = {{"gguf", "model.gguf"}, {"safetensors", "model.safetensors"}, {"imatrix_dat", "imatrix.dat"}};
+    int repacks; /* rows in memory are longer than rows in the file: nothing that could be written as it is */
+} targets[] = {{"gguf", "model.gguf", 0},
+               {"safetensors", "model.safetensors", 0},
+               {"imatrix_dat", "imatrix.dat", 0},
+               {"llama_logits", "base.kld", 1}};
 enum { N_TARGETS = sizeof targets / sizeof *targets, N_WRITERS = 2 };
 
 static const test_setting settings[] = {{"alignment", 32, NULL}, {"shard_bytes", 1000, NULL}, {NULL, 0, NULL}};
@@ -71,14 +75,22 @@ static void check_tensor(const memory_folder *f, const qc_tensor *t)
     expect(t->at <= length && t->bytes <= length - t->at, "a tensor lies in its file");
 }
 
+/* Values of 4 bytes, where the file packs them. */
+static size_t bytes_in_memory(const qc_tensor *t, int repacks)
+{
+    return (size_t)(repacks ? 4 * t->dims[0] * t->dims[1] * t->dims[2] * t->dims[3] : t->bytes);
+}
+
+/* A number that is NaN may show only when it is looked at. */
 static void load_all(qc_job *job, const qc_format_desc *format, const void *index, const memory_folder *f,
-                     const memory_model *m)
+                     const memory_model *m, int repacks)
 {
     for (size_t i = 0; i < m->model.n_tensors; i++) {
         const qc_tensor *t = m->tensors[i];
-        unsigned char *data = malloc(t->bytes ? (size_t)t->bytes : 1);
+        unsigned char *data = malloc(bytes_in_memory(t, repacks) + 1);
         check_tensor(f, t);
-        expect(data && memory_load(job, format, index, f, t, data) == QC_OK, "what was reported can be loaded");
+        qc_status status = data ? memory_load(job, format, index, f, t, data) : QC_E_NOMEM;
+        expect(status == QC_OK || (repacks && status == QC_E_NUMERIC), "what was reported can be loaded");
         free(data);
     }
 }
@@ -98,7 +110,7 @@ static void write_and_read(test_host *th, const qc_format_desc *format, const ch
         qc_status status = format->scan(&th->job, &f.source, &again.scan, &index);
         expect(status == QC_OK, th->message);
         expect(again.model.n_tensors == m->model.n_tensors, "all tensors were written");
-        load_all(&th->job, format, index, &f, &again);
+        load_all(&th->job, format, index, &f, &again, 0);
     }
     memory_model_end(&again);
     memory_folder_end(&f);
@@ -121,8 +133,8 @@ static void run_target(const qc_format_desc *const *formats, size_t i, const uin
         qc_status status = formats[i]->scan(&th.job, &f.source, &m.scan, &index);
         expect((status == QC_OK) == (th.status == QC_OK), "a failure has a message, a success none");
         if (status == QC_OK)
-            load_all(&th.job, formats[i], index, &f, &m);
-        for (size_t k = 0; k < N_WRITERS && status == QC_OK; k++)
+            load_all(&th.job, formats[i], index, &f, &m, targets[i].repacks);
+        for (size_t k = 0; k < N_WRITERS && status == QC_OK && !targets[i].repacks; k++)
             write_and_read(&th, formats[k], targets[k].file_name, &m);
     }
     memory_model_end(&m);

@@ -160,9 +160,34 @@ def imatrix_corpus():
     yield "bad_cut", imatrix(two)[:-3]
 
 
+def base_file(context, vocabulary, chunks, rows=None, tokens=None, scale=0.0002, magic=b"_logits_"):
+    out = magic + struct.pack("<3i", context, vocabulary, chunks)
+    tokens = [i % vocabulary for i in range(context * chunks)] if tokens is None else tokens
+    out += struct.pack("<%di" % len(tokens), *tokens)
+    for row in range(chunks * (context - 1 - context // 2) if rows is None else rows):
+        codes = [(row * 977 + i * 131) % 65536 for i in range(vocabulary)]
+        out += struct.pack("<2f%dH" % vocabulary, scale, -14.0, *codes) + bytes(vocabulary % 2 * 2)
+    return out
+
+
+def base_file_corpus():
+    yield "two", base_file(8, 6, 2)
+    yield "odd", base_file(9, 7, 1)
+    yield "more_after_it", base_file(8, 6, 1) + bytes(9)
+    yield "token_beyond", base_file(8, 6, 1, tokens=[2**31 - 1] * 8)
+    yield "bad_magic", base_file(8, 6, 1, magic=b"_logits.")
+    yield "bad_context", base_file(8, 6, 1)[:8] + struct.pack("<3i", 3, 6, 1) + bytes(200)
+    yield "bad_negative", base_file(8, 6, 1)[:8] + struct.pack("<3i", 8, -6, 1) + bytes(200)
+    yield "bad_sizes", base_file(8, 6, 1)[:8] + struct.pack("<3i", 2**31 - 1, 2**31 - 1, 2**31 - 1) + bytes(200)
+    yield "bad_scale", base_file(8, 6, 1, scale=float("nan"))
+    yield "bad_rows", base_file(8, 6, 2, rows=5)
+    yield "bad_cut", base_file(8, 6, 2)[:-3]
+    yield "bad_head", base_file(8, 6, 2)[:15]
+
+
 def main():
     for folder_name, cases in (("gguf", gguf_corpus()), ("safetensors", safetensors_corpus()),
-                               ("imatrix", imatrix_corpus())):
+                               ("imatrix", imatrix_corpus()), ("llama_logits", base_file_corpus())):
         os.makedirs(os.path.join(HERE, folder_name), exist_ok=True)
         for name, data in cases:
             with open(os.path.join(HERE, folder_name, name), "wb") as out:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the corpora architecture/, hyperparameters/ and tokenizer/ beside this script: sound files and broken ones."""
+"""Write the corpora architecture/, hyperparameters/, tasks/ and tokenizer/ beside this script: sound files and broken ones."""
 
 import json
 import pathlib
@@ -138,3 +138,22 @@ write("tokenizer", "bpe_latin", text.replace(b'"ab"', b'"\xe9"'))
 for name, more in HYPERPARAMETERS.items():
     lines = [f"{family}.{line}" for family in ("llama", "qwen2", "qwen3") for line in (SIZES + more).splitlines()]
     write("hyperparameters", name, "".join(line + "\n" for line in lines).encode())
+
+EXACT = {"kind": "sum", "prompt": "1 + 1 =", "answer": " 2"}
+CHOICE = {"kind": "pick", "prompt": "A or", "choices": [" b", " bcd"], "answer": 1}
+TASKS = {
+    "exact": [EXACT], "choice": [CHOICE], "both": [EXACT, CHOICE, EXACT], "counted": [{"prompt": "ab", "answer": "cdef"}],
+    "no_kind": [{"prompt": "a", "answer": "b"}, {"prompt": "a", "choices": ["b", "c"], "answer": 0}],
+    "empty_prompt": [{"prompt": "", "answer": "abc"}], "no_prompt": [{"answer": "b"}], "no_answer": [{"prompt": "a"}],
+    "wrong_types": [{"prompt": 1, "answer": []}], "list": [[EXACT]], "deep": [{"prompt": [[[[[[]]]]]], "answer": "a"}],
+    "one_choice": [dict(CHOICE, choices=["b"])], "odd_choice": [dict(CHOICE, choices=["b", None])],
+    "beyond": [dict(CHOICE, answer=2)], "huge": [dict(CHOICE, answer=2**63 - 1)], "half": [dict(CHOICE, answer=0.5)],
+    "long": [dict(EXACT, prompt="ab" * 500, answer="bc12" * 50)], "kind": [dict(EXACT, kind="a.b")],
+    "accents": [dict(EXACT, prompt="\u00fc\u4e2d", answer="\u00e9")], "zero": [dict(EXACT, prompt="a\u0000b")],
+}
+for name, lines in TASKS.items():
+    write("tasks", name, "".join(json.dumps(line) + "\n" for line in lines).encode())
+write("tasks", "cut", json.dumps(EXACT).encode()[:-5])
+write("tasks", "twice", b'{"prompt": "a", "prompt": "b", "answer": "c"}')
+write("tasks", "latin", b'{"prompt": "\xe9", "answer": "c"}')
+write("tasks", "blank", b"\r\n  \n" + json.dumps(EXACT).encode() + b"\r\n\n")
