@@ -15,7 +15,7 @@ static const struct target {
                {"safetensors", "model.safetensors", 0},
                {"imatrix_dat", "imatrix.dat", 0},
                {"llama_logits", "base.kld", 1}};
-enum { N_TARGETS = sizeof targets / sizeof *targets, N_WRITERS = 2 };
+enum { N_TARGETS = sizeof targets / sizeof *targets, N_WRITERS = 3 };
 
 static const test_setting settings[] = {{"alignment", 32, NULL}, {"shard_bytes", 1000, NULL}, {NULL, 0, NULL}};
 

@@ -1,6 +1,7 @@
 /* The imatrix format: the layout of older llama-imatrix programs, seen as the GGUF layout's tensors. */
 #include "bytes.h"
 #include "format_check.h"
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -165,6 +166,103 @@ static void survives_lack_of_memory(void **state)
     buffer_end(&b);
 }
 
+/* ---- writing ---- */
+
+static const float written_values[6] = {3, 6, 9, 12, 15, 18};
+
+static void add_entry(memory_model *m, const char *stem, uint64_t cols, uint64_t matrices)
+{
+    char name[300];
+    snprintf(name, sizeof name, "%s.in_sum2", stem);
+    format_add_tensor(m, name, "f32", 1, 4, (const uint64_t[]){cols, matrices, 0});
+    snprintf(name, sizeof name, "%s.counts", stem);
+    format_add_tensor(m, name, "f32", 1, 4, (const uint64_t[]){1, 1, 0});
+}
+
+/* Lays out a model and stores the same sums and count for every entry; the status of the last store. */
+static qc_status write_entries(const memory_model *m, float count, memory_folder *f, test_host *th)
+{
+    void *index = NULL;
+    qc_job *job = test_host_begin(th);
+    memory_folder_begin(f);
+    qc_status status = imatrix->layout(job, &m->model, test_settings(NULL), &f->layout, &index);
+    for (size_t i = 0; status == QC_OK && i < m->model.n_tensors; i++)
+        status = memory_store(job, imatrix, index, f, m->tensors[i], i,
+                              strstr(m->tensors[i]->name, ".counts") ? &count : written_values);
+    return status;
+}
+
+/* The very bytes: what an older llama-imatrix would have written. */
+static void writes_the_older_layout(void **state)
+{
+    byte_buffer wanted = {0};
+    memory_model m;
+    memory_folder f;
+    test_host th;
+    uint32_t chunks = 55;
+    const qc_text dataset = {"wiki.txt", 8};
+    (void)state;
+    memory_model_begin(&m);
+    add_entry(&m, "blk.0.ffn_down_exps.weight", 3, 2);
+    add_entry(&m, "output.weight", 2, 1);
+    format_add_meta(&m, "imatrix.datasets", QC_TEXT, 1, 1, &dataset);
+    format_add_meta(&m, "imatrix.chunk_count", QC_U32, 0, 1, &chunks);
+    assert_int_equal(write_entries(&m, 3, &f, &th), QC_OK);
+    put_u32(&wanted, 2);
+    put_entry(&wanted, "blk.0.ffn_down_exps.weight", 3, 6);
+    put_entry(&wanted, "output.weight", 3, 2);
+    put_end(&wanted);
+    assert_int_equal(f.files[0].length, wanted.n);
+    assert_memory_equal(f.files[0].data, wanted.data, wanted.n);
+    memory_folder_end(&f);
+    memory_model_end(&m);
+    buffer_end(&wanted);
+    test_host_end(&th);
+}
+
+static void refuses_what_the_older_layout_cannot_hold(void **state)
+{
+    static const struct {
+        const char *name, *encoding;
+        uint64_t dims[3];
+        const char *words;
+    } cases[] = {
+        {"blk.0.attn_q.weight.gram", "f32", {4, 4, 0}, "mean squares of columns and nothing else"},
+        {"blk.0.attn_q.weight.in_sum2", "f16", {4, 1, 0}, "f32 values"},
+        {"blk.0.attn_q.weight.counts", "f32", {1, 4, 0}, "one count for all matrices"},
+        {"blk 0.in_sum2", "f32", {4, 1, 0}, "printable names"},
+        {"blk.0.attn_q.weight.in_sum2", "f32", {4, 1, 0}, "has no counts beside it"},
+        {"blk.0.attn_q.weight.counts", "f32", {1, 1, 0}, "sums and as many counts"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        memory_model m;
+        memory_model_begin(&m);
+        format_add_tensor(&m, cases[i].name, cases[i].encoding, 1, 4, cases[i].dims);
+        qc_status status = i < 4 ? QC_E_UNSUPPORTED : QC_E_INVALID;
+        format_expect_unwritable(imatrix, &m.model, NULL, status, cases[i].words);
+        memory_model_end(&m);
+    }
+}
+
+static void refuses_counts_that_are_no_whole_numbers(void **state)
+{
+    static const float counts[] = {1.5f, -1.0f, 2147483648.0f, (float)INFINITY, (float)NAN};
+    (void)state;
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        memory_model m;
+        memory_folder f;
+        test_host th;
+        memory_model_begin(&m);
+        add_entry(&m, "output.weight", 2, 1);
+        assert_int_equal(write_entries(&m, counts[i], &f, &th), QC_E_INVALID);
+        assert_non_null(strstr(th.message, "whole numbers"));
+        memory_folder_end(&f);
+        memory_model_end(&m);
+        test_host_end(&th);
+    }
+}
+
 static void is_known_by_its_content(void **state)
 {
     byte_buffer b = {0};
@@ -180,10 +278,16 @@ static void is_known_by_its_content(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reports_sums_and_counts),          cmocka_unit_test(takes_values_without_calls_as_they_are),
-        cmocka_unit_test(refuses_every_part_of_a_file),     cmocka_unit_test(refuses_bad_numbers),
-        cmocka_unit_test(refuses_entries_that_occur_twice), cmocka_unit_test(survives_lack_of_memory),
+        cmocka_unit_test(reports_sums_and_counts),
+        cmocka_unit_test(takes_values_without_calls_as_they_are),
+        cmocka_unit_test(refuses_every_part_of_a_file),
+        cmocka_unit_test(refuses_bad_numbers),
+        cmocka_unit_test(refuses_entries_that_occur_twice),
+        cmocka_unit_test(survives_lack_of_memory),
         cmocka_unit_test(is_known_by_its_content),
+        cmocka_unit_test(writes_the_older_layout),
+        cmocka_unit_test(refuses_what_the_older_layout_cannot_hold),
+        cmocka_unit_test(refuses_counts_that_are_no_whole_numbers),
     };
     imatrix = test_format_open("imatrix_dat");
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -138,6 +138,13 @@ static int ends_with(const char *name, const char *suffix)
     return n > k && !strcmp(name + n - k, suffix);
 }
 
+static int is_printable(const char *name)
+{
+    while ((unsigned char)*name > ' ' && *name != 0x7f)
+        name++;
+    return *name == '\0';
+}
+
 static const char *refuses(const qc_tensor *t)
 {
     int is_sum = ends_with(t->name, SUM_SUFFIX), is_count = ends_with(t->name, COUNT_SUFFIX);
@@ -149,8 +156,8 @@ static const char *refuses(const qc_tensor *t)
         return "the older layout of imatrix files has one count for all matrices";
     if (t->bytes == 0 || t->bytes / 4 > INT32_MAX || t->order)
         return "the older layout of imatrix files has 1 to 2147483647 values";
-    if (strlen(t->name) - (is_sum ? sizeof SUM_SUFFIX : sizeof COUNT_SUFFIX) + 1 > MAX_NAME)
-        return "the older layout of imatrix files has names of at most 255 bytes";
+    if (strlen(t->name) - (is_sum ? sizeof SUM_SUFFIX : sizeof COUNT_SUFFIX) + 1 > MAX_NAME || !is_printable(t->name))
+        return "the older layout of imatrix files has printable names of at most 255 bytes";
     return NULL;
 }
 
