@@ -3,27 +3,9 @@
 #include "fuzz.h"
 #include "lent_pass.h"
 #include "meta_text.h"
-#include "test_host.h"
+#include "test_ops.h"
 #include "test_plugin.h"
 #include <stdlib.h>
-
-static qc_ops_row row_ops;
-static qc_ops_math math_ops;
-static qc_ops_matrix matrix_ops;
-static const test_table tables[] = {
-    {QC_OPS_ROW, &row_ops}, {QC_OPS_MATH, &math_ops}, {QC_OPS_MATRIX, &matrix_ops}, {NULL, NULL}};
-
-static void fill_tables(void)
-{
-    const qc_plugin *plugin = test_plugin_open("scalar");
-    const qc_backend_desc *backend = (const qc_backend_desc *)(const void *)plugin->descs[0];
-    row_ops.size = sizeof row_ops;
-    math_ops.size = sizeof math_ops;
-    matrix_ops.size = sizeof matrix_ops;
-    backend->overlay("", QC_OPS_ROW, &row_ops, sizeof row_ops);
-    backend->overlay("", QC_OPS_MATH, &math_ops, sizeof math_ops);
-    backend->overlay("", QC_OPS_MATRIX, &matrix_ops, sizeof matrix_ops);
-}
 
 static void expect(int holds, const char *what)
 {
@@ -50,7 +32,7 @@ static void check_family(const qc_architecture_desc *family, const char *text)
     memory_model m;
     void *state = NULL;
     qc_job *job = test_host_begin(&th);
-    th.tables = tables;
+    th.tables = test_ops("scalar");
     memory_model_begin(&m);
     meta_text_add(&m, text);
     meta_view metadata = meta_view_of(&m);
@@ -71,8 +53,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *text = malloc(size + 1);
     if (!text)
         return 0;
-    if (!matrix_ops.gemm)
-        fill_tables();
     memcpy(text, data, size);
     text[size] = '\0';
     for (uint32_t i = 0; i < plugin->n_descs; i++)

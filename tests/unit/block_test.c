@@ -3,7 +3,7 @@
  */
 #include "lent_pass.h"
 #include "meta_text.h"
-#include "test_host.h"
+#include "test_ops.h"
 #include "test_plugin.h"
 #include <math.h>
 #include <setjmp.h>
@@ -18,27 +18,6 @@ enum { WIDTH = 16, MOST_TOKENS = 150 };
            ".feed_forward_length u32 24\n" family ".attention.head_count u32 4\n" family                        \
            ".attention.head_count_kv u32 2\n" family ".attention.layer_norm_rms_epsilon f32 1e-5\n"
 #define WINDOW "llama.attention.sliding_window u32 20\n"
-
-static qc_ops_row row_ops;
-static qc_ops_math math_ops;
-static qc_ops_matrix matrix_ops;
-
-static int fill_tables(void **state)
-{
-    const qc_plugin *plugin = test_plugin_open("scalar");
-    const qc_backend_desc *backend = (const qc_backend_desc *)(const void *)plugin->descs[0];
-    (void)state;
-    row_ops.size = sizeof row_ops;
-    math_ops.size = sizeof math_ops;
-    matrix_ops.size = sizeof matrix_ops;
-    backend->overlay("", QC_OPS_ROW, &row_ops, sizeof row_ops);
-    backend->overlay("", QC_OPS_MATH, &math_ops, sizeof math_ops);
-    backend->overlay("", QC_OPS_MATRIX, &matrix_ops, sizeof matrix_ops);
-    return 0;
-}
-
-static const test_table tables[] = {
-    {QC_OPS_ROW, &row_ops}, {QC_OPS_MATH, &math_ops}, {QC_OPS_MATRIX, &matrix_ops}, {NULL, NULL}};
 
 static const qc_architecture_desc *find_family(const char *id)
 {
@@ -65,7 +44,7 @@ static void bench_begin(bench *b, const char *family, const char *sizes, const c
 {
     memset(b, 0, sizeof *b);
     b->job = test_host_begin(&b->host);
-    b->host.tables = tables;
+    b->host.tables = test_ops("scalar");
     memory_model_begin(&b->model);
     meta_text_add(&b->model, sizes);
     meta_text_add(&b->model, more);
@@ -275,7 +254,7 @@ static void test_finish(void **state)
     lent_begin(&p, 2, starts, 1);
     assert_int_equal(b.family->finish(b.job, b.state, &p.pass, b.x), QC_OK);
     for (size_t row = 0; row < 3; row++)
-        math_ops.rms_norm(expected + row * WIDTH, x + row * WIDTH, p.vectors[0], WIDTH, 1e-5f);
+        test_ops_math()->rms_norm(expected + row * WIDTH, x + row * WIDTH, p.vectors[0], WIDTH, 1e-5f);
     expect_same(b.x, expected, sizeof expected / sizeof *expected);
     bench_end(&b);
 }
@@ -453,5 +432,5 @@ int main(void)
         cmocka_unit_test(test_refused_hyperparameters),
         cmocka_unit_test(test_no_backend),
     };
-    return cmocka_run_group_tests_name("block", tests, fill_tables, NULL);
+    return cmocka_run_group_tests_name("block", tests, NULL, NULL);
 }
