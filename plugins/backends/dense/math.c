@@ -5,7 +5,6 @@
 #include "qcore/math.h"
 #include "dense.h"
 #include "qcore/lanes.h"
-#include <string.h>
 
 #define LN2_HIGH 0.693359375f
 #define LN2_LOW -2.12194440e-4f
@@ -34,22 +33,17 @@ static inline float silu_one(float x)
     return x / (1.0f + exp_one(-x));
 }
 
-/* y = f(x) for any n; the last few elements go through a whole group of lanes too. */
-#define FOR_EACH(name, f)                                            \
-    static void name(float *y, const float *x, size_t n)             \
-    {                                                                \
-        float in[QC_LANES], out[QC_LANES];                           \
-        for (size_t i = 0; i < n; i += QC_LANES) {                   \
-            const float *from = dense_lanes(x + i, n - i, 0.0f, in); \
-            for (size_t l = 0; l < QC_LANES; l++)                    \
-                out[l] = f(from[l]);                                 \
-            size_t kept = n - i < QC_LANES ? n - i : QC_LANES;       \
-            memcpy(y + i, out, kept * sizeof *y);                    \
-        }                                                            \
-    }
+static void exp_row(float *y, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = exp_one(x[i]);
+}
 
-FOR_EACH(exp_row, exp_one)
-FOR_EACH(silu_row, silu_one)
+static void silu_row(float *y, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = silu_one(x[i]);
+}
 
 /* No order of comparisons changes it. */
 static float largest(const float *x, size_t n)
@@ -67,39 +61,39 @@ static float largest(const float *x, size_t n)
     return most[0];
 }
 
-/* Far below the largest: e^x is 0 there, and adds nothing. */
-#define NOTHING (-FLT_MAX)
-
-static void softmax(float *y, const float *x, size_t n)
+static float sum_row(const float *x, size_t n)
 {
-    float sum[QC_LANES] = {0}, in[QC_LANES], out[QC_LANES];
-    float most = largest(x, n);
+    float sum[QC_LANES] = {0}, room[QC_LANES];
     for (size_t i = 0; i < n; i += QC_LANES) {
-        const float *from = dense_lanes(x + i, n - i, NOTHING, in);
+        const float *from = dense_lanes(x + i, n - i, 0.0f, room);
         for (size_t l = 0; l < QC_LANES; l++)
-            out[l] = exp_one(from[l] - most);
-        size_t kept = n - i < QC_LANES ? n - i : QC_LANES;
-        for (size_t l = 0; l < QC_LANES; l++)
-            sum[l] += l < kept ? out[l] : 0.0f;
-        memcpy(y + i, out, kept * sizeof *y);
+            sum[l] += from[l];
     }
     for (size_t half = QC_LANES / 2; half > 0; half /= 2)
         for (size_t l = 0; l < half; l++)
             sum[l] += sum[l + half];
+    return sum[0];
+}
+
+static void softmax(float *y, const float *x, size_t n)
+{
+    const float most = largest(x, n);
     for (size_t i = 0; i < n; i++)
-        y[i] /= sum[0];
+        y[i] = exp_one(x[i] - most);
+    const float sum = sum_row(y, n);
+    for (size_t i = 0; i < n; i++)
+        y[i] /= sum;
 }
 
 static double log_sum_exp(const float *x, size_t n)
 {
     double sum[QC_LANES] = {0};
-    float in[QC_LANES];
+    float room[QC_LANES];
     float most = largest(x, n);
     for (size_t i = 0; i < n; i += QC_LANES) {
-        const float *from = dense_lanes(x + i, n - i, NOTHING, in);
-        size_t kept = n - i;
+        const float *from = dense_lanes(x + i, n - i, -INFINITY, room); /* e^that: 0 */
         for (size_t l = 0; l < QC_LANES; l++)
-            sum[l] += l < kept ? (double)exp_one(from[l] - most) : 0.0;
+            sum[l] += (double)exp_one(from[l] - most);
     }
     return (double)most + qc_log(dense_fold(sum));
 }

@@ -26,7 +26,7 @@ typedef struct qc_ops_row {
  * value, and the same bits everywhere. y may be x. */
 typedef struct qc_ops_math {
     uint32_t size;
-    void (*exp)(float *y, const float *x, size_t n); /* 0 below, FLT_MAX above what a float32 holds */
+    void (*exp)(float *y, const float *x, size_t n); /* 0 where that is below FLT_MIN, FLT_MAX where above it */
     void (*silu)(float *y, const float *x, size_t n); /* x / (1 + exp(-x)) */
     /* exp(x - max) / sum of them. The sum in QC_LANES lanes of float32, as in the row table. n > 0 */
     void (*softmax)(float *y, const float *x, size_t n);
