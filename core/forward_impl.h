@@ -16,7 +16,7 @@ enum {
 typedef struct decoded {
     const model_tensor *tensor;
     uint64_t matrix; /* expert */
-    float *values; /* owned: free */
+    float *values; /* owned: pages_free */
     uint64_t bytes;
 } decoded;
 

@@ -1,4 +1,5 @@
 #include "core/forward_impl.h"
+#include "core/pages.h"
 #include <stdlib.h>
 
 enum { STRIP_BYTES = 32 << 20 }; /* of the head as float32, where it does not fit as a whole */
@@ -40,7 +41,8 @@ static qc_status score_by_strips(const scoring *s, qc_job *job)
     const forward *f = s->forward;
     size_t vocabulary = forward_vocabulary(f), rows = STRIP_BYTES / (f->width * sizeof(float)) / QC_LANES * QC_LANES;
     rows = rows ? rows : QC_LANES;
-    float *strip = malloc((rows < vocabulary ? rows : vocabulary) * f->width * sizeof *strip);
+    size_t bytes = (rows < vocabulary ? rows : vocabulary) * f->width * sizeof(float);
+    float *strip = pages_new(bytes);
     qc_status status = strip ? QC_OK : qc_fail(job, QC_E_NOMEM, "out of memory for rows of %s", f->output->name);
     for (size_t first = 0; first < vocabulary && status == QC_OK; first += rows) {
         size_t n = vocabulary - first < rows ? vocabulary - first : rows;
@@ -48,16 +50,17 @@ static qc_status score_by_strips(const scoring *s, qc_job *job)
         if (status == QC_OK)
             status = score(s, job, strip, first, n);
     }
-    free(strip);
+    pages_free(strip, bytes);
     return status;
 }
 
-/* Is there room for all of the head beside hidden states, and what this call has in hand? */
+/* Is there room for all of the head beside hidden states, what this call has in hand, and the scratch of the blocks, which
+ * workers keep? */
 static int head_fits(const scoring *s, const hidden_states *h)
 {
     const forward *f = s->forward;
     uint64_t head = 0, in_hand = (uint64_t)s->n * (f->width + forward_vocabulary(f)) * sizeof(float);
-    uint64_t held = hidden_memory(h) + in_hand;
+    uint64_t held = hidden_memory(h) + in_hand + f->batch_tokens * f->token_bytes;
     return forward_matrix_bytes(f->output, &head) && held < f->memory && head <= f->memory - held;
 }
 

@@ -1,5 +1,6 @@
 #include "core/array.h"
 #include "core/forward_impl.h"
+#include "core/pages.h"
 #include "core/rows.h"
 
 enum { PIECE_WEIGHTS = 1 << 17 }; /* of a weight that one worker decodes at once */
@@ -100,12 +101,6 @@ static qc_status check_room(const forward *f, qc_job *job, const model_tensor *t
                    (unsigned long long)(f->memory >> 20));
 }
 
-/* Room for float32 in whole cache lines. */
-static float *new_values(uint64_t bytes)
-{
-    return aligned_alloc(64, (size_t)(bytes + 63) / 64 * 64);
-}
-
 qc_status forward_take(forward *f, qc_job *job, const model_tensor *t, uint64_t matrix, const float **values)
 {
     const decoded *found = find_decoded(f, t, matrix);
@@ -119,12 +114,12 @@ qc_status forward_take(forward *f, qc_job *job, const model_tensor *t, uint64_t 
     if (status != QC_OK)
         return status;
     if (array_reserve(&f->decoded, &f->capacity, f->n_decoded, sizeof d))
-        d.values = new_values(d.bytes);
+        d.values = pages_new((size_t)d.bytes);
     if (!d.values)
         return qc_fail(job, QC_E_NOMEM, "%s: out of memory for %llu bytes", t->name, (unsigned long long)d.bytes);
     status = forward_decode(f, job, t, matrix * t->dims[1], (size_t)t->dims[1], d.values);
     if (status != QC_OK) {
-        free(d.values);
+        pages_free(d.values, (size_t)d.bytes);
         return status;
     }
     f->decoded[f->n_decoded++] = d;
@@ -148,7 +143,7 @@ qc_status forward_weight(forward *f, qc_job *job, const char *name, int32_t expe
 void forward_forget(forward *f)
 {
     for (size_t i = 0; i < f->n_decoded; i++)
-        free(f->decoded[i].values);
+        pages_free(f->decoded[i].values, (size_t)f->decoded[i].bytes);
     f->n_decoded = 0;
     f->decoded_bytes = 0;
 }
