@@ -51,8 +51,8 @@ class ForwardMemoryTest(unittest.TestCase):
         self.assertLessEqual(large, 1024 + PROGRAM_ITSELF)
 
     def test_many_tokens_in_little_memory(self):
-        """16384 tokens of 4 KiB each do not stay in 32 MiB."""
-        big_model.write(self.model, hidden=1024, feed_forward=256, layers=1, vocabulary=512)
+        """16384 tokens of 4 KiB each do not stay in 40 MiB."""
+        big_model.write(self.model, hidden=1024, feed_forward=256, layers=1, vocabulary=2048)
         small, in_a_file = run(self.model, 16384, 128, 40)
         large, in_memory = run(self.model, 16384, 128, 1024)
         self.assertEqual(in_a_file, in_memory)
