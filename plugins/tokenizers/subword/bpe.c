@@ -37,6 +37,8 @@ static qc_status report(const files *f, const vocabulary *v, const char *pre, co
     if (status == QC_OK)
         status = qc_meta_text(out, v->job, "tokenizer.ggml.pre", pre);
     if (status == QC_OK)
+        status = normalizer_report(v->job, f->tokenizer, pre, out);
+    if (status == QC_OK)
         status = vocabulary_report(v, out, 0);
     if (status == QC_OK)
         status = merges_report(json_object_get(json_object_get(f->tokenizer, "model"), "merges"), v, out);

@@ -6,6 +6,7 @@
 #include "encoder.h"
 #include "kinds.h"
 #include "patterns.h"
+#include "pretokenizer.h"
 #include "utf8.h"
 
 enum { MAX_MERGED_BYTES = 65536, SHOWN = 40 };
@@ -76,11 +77,34 @@ static qc_status read_merges(bpe *b, qc_job *job, const qc_metadata *metadata)
     return status;
 }
 
+static int is_word(const qc_text *text, const char *word)
+{
+    return text->length == strlen(word) && memcmp(text->data, word, text->length) == 0;
+}
+
+/* What pretokenizer.c reported, where the name of the pre-tokenizer is not enough. */
+static qc_status read_normalizer(bpe *b, qc_job *job, const qc_metadata *metadata)
+{
+    const qc_text *text = qc_metadata_text(metadata, NORMALIZER_KEY);
+    if (!text)
+        return QC_OK;
+    if (is_word(text, "nfc"))
+        b->patterns.flags |= PRE_COMPOSES;
+    else if (is_word(text, "none"))
+        b->patterns.flags &= ~(unsigned)PRE_COMPOSES;
+    else
+        return qc_fail(job, QC_E_UNSUPPORTED, NORMALIZER_KEY ": unknown normalizer '%.*s'",
+                       (int)(text->length < SHOWN ? text->length : SHOWN), text->data);
+    return QC_OK;
+}
+
 static qc_status open_parts(bpe *b, qc_job *job, const qc_metadata *metadata)
 {
     const qc_text *pre = qc_metadata_text(metadata, "tokenizer.ggml.pre");
     qc_status status = patterns_open(&b->patterns, job, pre ? pre->data : "", pre ? pre->length : 0);
-    const table_defaults defaults = {QC_NO_TOKEN, QC_NO_TOKEN, QC_NO_TOKEN, (b->patterns.flags & ADDS_BOS) != 0, 0};
+    const table_defaults defaults = {QC_NO_TOKEN, QC_NO_TOKEN, QC_NO_TOKEN, (b->patterns.flags & PRE_ADDS_BOS) != 0, 0};
+    if (status == QC_OK)
+        status = read_normalizer(b, job, metadata);
     if (status == QC_OK)
         status = table_open(&b->table, job, metadata, &defaults, write_piece);
     if (status == QC_OK)
@@ -167,7 +191,7 @@ static qc_status encode_piece(void *arg, const char *piece, size_t n)
 {
     run *r = (run *)arg;
     joiner *j = &r->encoder->joiner;
-    uint32_t whole = r->bpe->patterns.flags & IGNORES_MERGES ? find_whole(r, piece, n) : QC_NO_TOKEN;
+    uint32_t whole = r->bpe->patterns.flags & PRE_IGNORES_MERGES ? find_whole(r, piece, n) : QC_NO_TOKEN;
     if (whole != QC_NO_TOKEN)
         return encoder_emit(r->encoder, whole);
     qc_status status = QC_OK;
@@ -182,7 +206,7 @@ static qc_status encode_piece(void *arg, const char *piece, size_t n)
 static qc_status encode_sound(run *r, const char *text, size_t n)
 {
     const patterns *p = &r->bpe->patterns;
-    qc_status status = p->flags & COMPOSES ? compose(r->encoder->job, text, n, &text, &n) : QC_OK;
+    qc_status status = p->flags & PRE_COMPOSES ? compose(r->encoder->job, text, n, &text, &n) : QC_OK;
     return status == QC_OK ? patterns_cut(p, r->encoder->job, r->match, text, n, encode_piece, r) : status;
 }
 

@@ -9,6 +9,11 @@
  * three bytes of U+1F82 into four already. U+0300 begins with byte 0xcc. */
 enum { MOST_GROWTH = 3, MOST_POINTS = 16, FIRST_LEAD = 0xcc };
 
+static const utf8proc_option_t OPTIONS = UTF8PROC_COMPOSE | UTF8PROC_STABLE;
+
+/* U+11A7 composes with nothing, but utf8proc takes it for a final consonant that is not there, and drops it. */
+enum { LONE_VOWEL = 0x11a7 };
+
 typedef struct composing {
     qc_job *job;
     char *out;
@@ -77,9 +82,18 @@ static void sort_points(int32_t *points, size_t n, int32_t *room)
     }
 }
 
+static qc_status compose_points(composing *c, int32_t *points, utf8proc_ssize_t n)
+{
+    n = utf8proc_normalize_utf32(points, n, OPTIONS);
+    if (n < 0)
+        return qc_fail(c->job, QC_E_INTERNAL, "cannot normalize the text: %s", utf8proc_errmsg(n));
+    for (utf8proc_ssize_t i = 0; i < n; i++)
+        c->n += (size_t)utf8proc_encode_char(points[i], (utf8proc_uint8_t *)c->out + c->n);
+    return QC_OK;
+}
+
 static qc_status compose_stretch(composing *c, const char *text, size_t n)
 {
-    const utf8proc_option_t options = UTF8PROC_COMPOSE | UTF8PROC_STABLE;
     utf8proc_ssize_t n_points = 0;
     int boundary = 0;
     if (reserve_points(c, n) != QC_OK)
@@ -87,15 +101,16 @@ static qc_status compose_stretch(composing *c, const char *text, size_t n)
     for (size_t at = 0; at < n && n_points >= 0;) {
         uint32_t point;
         at += utf8_next(text + at, n - at, &point);
-        n_points += utf8proc_decompose_char((int32_t)point, c->points + n_points, MOST_POINTS, options, &boundary);
+        n_points += utf8proc_decompose_char((int32_t)point, c->points + n_points, MOST_POINTS, OPTIONS, &boundary);
     }
     sort_points(c->points, (size_t)n_points, c->points + c->capacity);
-    n_points = utf8proc_normalize_utf32(c->points, n_points, options);
-    if (n_points < 0)
-        return qc_fail(c->job, QC_E_INTERNAL, "cannot normalize the text: %s", utf8proc_errmsg(n_points));
-    for (utf8proc_ssize_t i = 0; i < n_points; i++)
-        c->n += (size_t)utf8proc_encode_char(c->points[i], (utf8proc_uint8_t *)c->out + c->n);
-    return QC_OK;
+    qc_status status = QC_OK;
+    for (utf8proc_ssize_t begin = 0, end; begin < n_points && status == QC_OK; begin = end) {
+        for (end = begin + 1; end < n_points && c->points[end] != LONE_VOWEL; end++)
+            ;
+        status = compose_points(c, c->points + begin, end - begin);
+    }
+    return status;
 }
 
 /* Where the stretch that begins at `at` ends: at the first ASCII character that another one follows. */

@@ -34,18 +34,18 @@ static const struct row {
      "a.x-4.0 exaone4 trillion granite-docling ",
      0,
      {GPT2}},
-    {" mpt olmo modern-bert ", COMPOSES, {GPT2}},
+    {" mpt olmo modern-bert ", PRE_COMPOSES, {GPT2}},
     {" llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano ",
-     IGNORES_MERGES | ADDS_BOS,
+     PRE_IGNORES_MERGES | PRE_ADDS_BOS,
      {LLAMA3}},
     {" dbrx smaug-bpe chatglm-bpe ", 0, {LLAMA3}},
-    {" glm4 glm5 ", IGNORES_MERGES, {LLAMA3}},
-    {" qwen2 ", COMPOSES, {QWEN2}},
+    {" glm4 glm5 ", PRE_IGNORES_MERGES, {LLAMA3}},
+    {" qwen2 ", PRE_COMPOSES, {QWEN2}},
     {" deepseek-r1-qwen kormo f2llmv2 megrez hunyuan solar-open stablelm2 grok-2 ", 0, {QWEN2}},
-    {" qwen35 ", COMPOSES, {QWEN35}},
+    {" qwen35 ", PRE_COMPOSES, {QWEN35}},
     {" smollm starcoder refact codeshell exaone minerva-7b mellum2 ", 0, {"\\p{N}", GPT2}},
-    {" command-r ", COMPOSES, {"\\p{N}", GPT2}},
-    {" tekken ", IGNORES_MERGES | ADDS_BOS, {TEKKEN}},
+    {" command-r ", PRE_COMPOSES, {"\\p{N}", GPT2}},
+    {" tekken ", PRE_IGNORES_MERGES | PRE_ADDS_BOS, {TEKKEN}},
     {" gpt-4o llama4 kanana2 talkie minimax-m2 ", 0, {GPT4O}},
     {" deepseek-v3 hunyuan-dense joyai-llm hy_v4 ", 0, {"\\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK}},
     {" deepseek-coder ", 0, {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", "[一-龥ࠀ-一가-퟿]+", "\\p{N}"}},
@@ -56,11 +56,19 @@ static const struct row {
 
 static const struct row *find_row(const char *name, size_t length)
 {
+    if (length == 0 || memchr(name, ' ', length))
+        return NULL;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (const char *at = rows[i].names; at[1]; at = strchr(at + 1, ' '))
             if (strncmp(at + 1, name, length) == 0 && at[length + 1] == ' ')
                 return &rows[i];
     return NULL;
+}
+
+unsigned patterns_flags(const char *name)
+{
+    const struct row *row = find_row(name, strlen(name));
+    return row ? row->flags : 0;
 }
 
 /* PCRE2's \s has one character too many, U+180E: the property that Unicode defines takes its place. */
@@ -114,7 +122,7 @@ qc_status patterns_open(patterns *p, qc_job *job, const char *name, size_t lengt
         name = "default";
         length = strlen(name);
     }
-    const struct row *row = memchr(name, ' ', length) ? NULL : find_row(name, length);
+    const struct row *row = find_row(name, length);
     if (!row)
         return qc_fail(job, QC_E_UNSUPPORTED, "tokenizer.ggml.pre: unknown pre-tokenizer '%.*s'",
                        (int)(length < 60 ? length : 60), name);

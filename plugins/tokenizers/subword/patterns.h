@@ -10,9 +10,9 @@
 enum { MAX_STEPS = 5 };
 
 enum {
-    IGNORES_MERGES = 1, /* a piece that is a token is that token, however it would be joined */
-    ADDS_BOS = 2, /* unless the metadata says otherwise */
-    COMPOSES = 4 /* text is brought into normal form C first, as the family's tokenizer.json asks */
+    PRE_IGNORES_MERGES = 1, /* a piece that is a token is that token, however it would be joined */
+    PRE_ADDS_BOS = 2, /* unless the metadata says otherwise */
+    PRE_COMPOSES = 4 /* text is brought into normal form C first, as the family's tokenizer.json asks */
 };
 
 typedef struct patterns {
@@ -25,6 +25,9 @@ typedef struct patterns {
 /* name "": missing. An unknown name is an error. */
 qc_status patterns_open(patterns *p, qc_job *job, const char *name, size_t length);
 void patterns_close(patterns *p);
+
+/* The flags of a name; 0 where it is unknown. */
+unsigned patterns_flags(const char *name);
 
 typedef qc_status (*piece_encoder)(void *arg, const char *piece, size_t n);
 

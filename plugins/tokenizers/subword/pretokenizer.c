@@ -1,5 +1,6 @@
 /* A pre-tokenizer is written down as a list of steps in one text, and looked up in a table of such texts. */
 #include "pretokenizer.h"
+#include "patterns.h"
 
 enum { MAX_STEPS_BYTES = 4096, MAX_DEPTH = 8 };
 
@@ -127,6 +128,33 @@ static const struct {
     {"Split  ?[^(\\s|[.,!?…。，、।۔،])]+", "bloom", EITHER},
     {"Punctuation\nByteLevel\nDigits\nSplit [0-9][0-9][0-9]", "falcon", EITHER},
 };
+
+/* Is there, through all lists, just this one step? */
+static int is_only(const json_t *normalizer, const char *type)
+{
+    const json_t *list = json_object_get(normalizer, "normalizers");
+    if (json_array_size(list) == 1)
+        return strcmp(type_of(json_array_get(list, 0)), type) == 0;
+    return strcmp(type_of(normalizer), type) == 0;
+}
+
+static int is_none(const json_t *normalizer)
+{
+    return !json_is_object(normalizer) || (strcmp(type_of(normalizer), "Sequence") == 0 &&
+                                           json_array_size(json_object_get(normalizer, "normalizers")) == 0);
+}
+
+qc_status normalizer_report(qc_job *job, const json_t *tokenizer, const char *pre, const qc_scan *out)
+{
+    const json_t *normalizer = json_object_get(tokenizer, "normalizer");
+    int composes = is_only(normalizer, "NFC"), expected = (patterns_flags(pre) & PRE_COMPOSES) != 0;
+    if (!composes && !is_none(normalizer))
+        job->host->log(job->host, QC_LOG_WARNING,
+                       "tokenizer.json: text is normalized in a way that is not built in: ids may differ");
+    if (composes == expected)
+        return QC_OK;
+    return qc_meta_text(out, job, NORMALIZER_KEY, composes ? "nfc" : "none");
+}
 
 static void warn_of_differences(qc_job *job, const steps *s, const json_t *tokenizer)
 {
