@@ -133,7 +133,9 @@ void report_print(const report *r, FILE *file)
     print_role(file, &sums.all, 0);
     print_worst(r, file);
     fprintf(file, "\n  squared error: of the weights as written, relative to their sum of squares%s\n",
-            r->plan->recipe->calibration.imatrix ? ";\n  every weight counts alike, whatever its importance" : "");
+            r->plan->recipe->calibration.imatrix || r->plan->recipe->calibration.text.n
+                ? ";\n  every weight counts alike, whatever its importance"
+                : "");
     if (r->judgement)
         judgement_print(r->judgement, file);
 }
