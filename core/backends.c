@@ -52,6 +52,14 @@ static int compare_rank(const void *a, const void *b)
     return strcmp(x->base.id, y->base.id);
 }
 
+/* `exact = no` in the manifest spares runs that want exactness the loading of a large library. */
+static int is_wanted(const plugin_entry *e, int allow_inexact)
+{
+    const char *exact = entry_value(e, "exact");
+    return !strcmp(e->kind, "backend") && e->state == PLUGIN_USABLE &&
+           (allow_inexact || !exact || strcmp(exact, "no") != 0);
+}
+
 /* The usable ones, lowest rank first. No recipe names a backend, so one that cannot be loaded stops no run. */
 static qc_status open_backends(registry *r, qc_job *job, int allow_inexact, const qc_backend_desc **backends, size_t *n)
 {
@@ -59,7 +67,7 @@ static qc_status open_backends(registry *r, qc_job *job, int allow_inexact, cons
     for (size_t i = 0; i < r->n; i++) {
         const plugin_entry *e = r->slots[i].entry;
         const void *desc;
-        if (strcmp(e->kind, "backend") != 0 || e->state != PLUGIN_USABLE)
+        if (!is_wanted(e, allow_inexact))
             continue;
         qc_status status = registry_open(r, job, e->kind, e->id, &desc);
         if (status == QC_E_UNSUPPORTED) {

@@ -11,7 +11,7 @@ static const struct kind_word {
     {"method", QC_KIND_METHOD, "needs statistics"},
     {"encoding", QC_KIND_ENCODING, "bits"},
     {"format", QC_KIND_FORMAT, "files holds writes counts"},
-    {"backend", QC_KIND_BACKEND, ""},
+    {"backend", QC_KIND_BACKEND, "exact"},
     {"architecture", QC_KIND_ARCHITECTURE, "classes gguf"},
     {"tokenizer", QC_KIND_TOKENIZER, "files rank gguf"},
     {"metric", QC_KIND_METRIC, "default"},
