@@ -12,8 +12,8 @@ typedef struct hidden_states hidden_states;
 /* What a run may look at. Called on the caller's thread, in the order of the pass; any member may be NULL. */
 typedef struct forward_watch {
     void *arg;
-    /* Before n weights (names: canonical) are multiplied with one x [n_tokens][cols]; expert: -1, or of a stack. Tokens
-     * of all batches come in rising order, block by block. y: [i] = what W_i x came to, after the multiplication. */
+    /* After n weights were multiplied with one x [n_tokens][cols]: y[i] = W_i x; expert: -1, or of a stack. Tokens of all
+     * batches come in rising order, block by block. */
     qc_status (*linears)(void *arg, qc_job *job, size_t n, const model_tensor *const *weights, int32_t expert,
                          const float *x, size_t n_tokens, const float *const *y);
     qc_status (*block_done)(void *arg, qc_job *job, uint32_t block); /* after its last batch */
@@ -38,7 +38,8 @@ qc_status forward_run(forward *f, qc_job *job, const sequences *s, const forward
                       hidden_states **out);
 void hidden_free(hidden_states *h);
 
-/* Logits of n rows (tokens of the sequences, counted through; rising): logits [n][vocabulary]. */
+/* Logits of n rows (tokens of the sequences, counted through; rising): logits [n][vocabulary]. Where there is no room
+ * for output.weight as a whole, every call decodes it once: ask for a few hundred rows at least. */
 qc_status forward_logits(forward *f, qc_job *job, const hidden_states *h, const size_t *rows, size_t n, float *logits);
 
 /* A weight matrix (expert's; 0 of plain tensors) as float32 [rows][cols]; kept until forward_forget. */

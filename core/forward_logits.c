@@ -2,7 +2,7 @@
 #include "core/pages.h"
 #include <stdlib.h>
 
-enum { STRIP_BYTES = 32 << 20 }; /* of the head as float32, where it does not fit as a whole */
+enum { STRIP_BYTES = 16 << 20 }; /* of the head as float32, where it does not fit as a whole */
 
 typedef struct scoring {
     forward *forward;

@@ -40,7 +40,8 @@ static const part of_block[] = {
     {"ffn_gate.weight", INNER, WIDTH}, {"ffn_up.weight", INNER, WIDTH},      {"ffn_down.weight", WIDTH, INNER},
 };
 
-enum { MOST_PARTS = 32 };
+enum { MOST_PARTS = 32, EXPERTS = 3 };
+#define STACK "blk.1.ffn_up_exps.weight" /* no llama has it */
 
 /* What is wrong with the model; all NULL and 0: nothing. */
 typedef struct flaw {
@@ -51,21 +52,22 @@ typedef struct flaw {
 
 typedef struct listed {
     char name[64];
-    uint32_t rows, cols;
+    uint32_t rows, cols, experts;
 } listed;
 
 static size_t list_parts(listed *all, const flaw *f)
 {
     size_t n = 0;
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
-        all[n] = (listed){"", ends[i].rows, ends[i].cols};
+        all[n] = (listed){"", ends[i].rows, ends[i].cols, 1};
         snprintf(all[n++].name, 64, "%s", ends[i].name);
     }
     for (size_t i = 0; i < BLOCKS * (sizeof of_block / sizeof *of_block); i++) {
         const part *p = &of_block[i % (sizeof of_block / sizeof *of_block)];
-        all[n] = (listed){"", p->rows, p->cols};
+        all[n] = (listed){"", p->rows, p->cols, 1};
         snprintf(all[n++].name, 64, "blk.%zu.%s", i / (sizeof of_block / sizeof *of_block), p->name);
     }
+    all[n++] = (listed){STACK, INNER, WIDTH, EXPERTS};
     for (size_t i = 0; f->missing && i < n; i++)
         if (!strcmp(all[i].name, f->missing))
             all[i] = all[--n];
@@ -79,13 +81,13 @@ static int is(const char *wanted, const listed *t)
 
 static uint64_t part_bytes(const listed *t, const flaw *f)
 {
-    uint64_t n = (uint64_t)t->cols * (t->rows ? t->rows : 1);
+    uint64_t n = (uint64_t)t->cols * (t->rows ? t->rows : 1) * t->experts;
     return is(f->strange, t) ? n / 32 * 36 : 4 * n;
 }
 
 static void put_values(byte_buffer *b, const listed *t, const flaw *f)
 {
-    uint32_t state = 1, rows = t->rows ? t->rows : 1;
+    uint32_t state = 1, rows = (t->rows ? t->rows : 1) * t->experts;
     for (const char *c = t->name; *c; c++)
         state = state * 31u + (unsigned char)*c;
     for (uint32_t i = 0; i < rows * t->cols; i++) {
@@ -95,6 +97,19 @@ static void put_values(byte_buffer *b, const listed *t, const flaw *f)
         v = is(f->huge, t) ? 3e38f : v;
         put_f32(b, is(f->nan, t) && i == 3 * t->cols + 5 ? NAN : v);
     }
+}
+
+static void put_listed(byte_buffer *b, const listed *t, uint32_t type, uint64_t at)
+{
+    put_text(b, t->name);
+    put_u32(b, t->experts > 1 ? 3 : t->rows ? 2 : 1);
+    put_u64(b, t->cols);
+    if (t->rows)
+        put_u64(b, t->rows);
+    if (t->experts > 1)
+        put_u64(b, t->experts);
+    put_u32(b, type);
+    put_u64(b, at);
 }
 
 static void put_model(byte_buffer *b, const flaw *f)
@@ -119,8 +134,7 @@ static void put_model(byte_buffer *b, const flaw *f)
         put_key(b, key, 4, counts[i].value, 4);
     }
     for (size_t i = 0; i < n; i++) {
-        put_tensor(b, all[i].name, all[i].rows ? 2 : 1, all[i].cols, all[i].rows ? all[i].rows : 1,
-                   is(f->strange, &all[i]) ? 9 /* Q8_1: only ever in memory */ : GGUF_F32, at);
+        put_listed(b, &all[i], is(f->strange, &all[i]) ? 9 /* Q8_1: only ever in memory */ : GGUF_F32, at);
         at += part_bytes(&all[i], f);
     }
     put_padding(b, 32);
@@ -300,6 +314,29 @@ static void a_tied_head_is_the_embedding(void **state)
     assert_int_equal(cols, WIDTH);
     run_end(&r);
     free(logits);
+}
+
+/* The stack's rows are those of a made-up matrix of all experts. */
+static void experts_are_slices_of_a_stack(void **state)
+{
+    run r;
+    const float *w[EXPERTS], *again;
+    size_t rows, cols;
+    byte_buffer b = {0};
+    run_begin(&r, state, &(flaw){0}, (way){0});
+    for (int32_t e = 0; e < EXPERTS; e++) {
+        assert_int_equal(forward_weight(r.forward, r.job, STACK, e, &w[e], &rows, &cols), QC_OK);
+        assert_int_equal(rows, INNER);
+        assert_int_equal(cols, WIDTH);
+    }
+    put_values(&b, &(listed){STACK, INNER, WIDTH, EXPERTS}, &(flaw){0});
+    for (size_t e = 0; e < EXPERTS; e++)
+        assert_memory_equal(w[e], b.data + e * INNER * WIDTH * 4, INNER * WIDTH * 4);
+    assert_int_equal(forward_weight(r.forward, r.job, STACK, 1, &again, &rows, &cols), QC_OK);
+    assert_ptr_equal(again, w[1]);
+    assert_int_equal(forward_weight(r.forward, r.job, STACK, EXPERTS, &again, &rows, &cols), QC_E_INVALID);
+    buffer_end(&b);
+    run_end(&r);
 }
 
 /* ---- watching ---- */
@@ -492,6 +529,7 @@ int main(void)
         TEST(results_depend_on_nothing_but_the_model),
         TEST(sequences_are_alone),
         TEST(a_tied_head_is_the_embedding),
+        TEST(experts_are_slices_of_a_stack),
         TEST(watchers_see_inputs_and_products),
         TEST(a_watcher_ends_the_run),
         TEST(flaws_are_named),
