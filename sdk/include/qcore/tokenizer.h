@@ -24,7 +24,7 @@ typedef struct qc_tokens {
     qc_status (*push)(const struct qc_tokens *out, qc_job *job, const uint32_t *ids, size_t n);
 } qc_tokens;
 
-/* What tokens stand beside text. Filled by the plugin. */
+/* What tokens stand beside text. Filled by the plugin, as far as `size` (set by the host) reaches. */
 typedef struct qc_special_tokens {
     uint32_t size;
     uint32_t bos, eos; /* QC_NO_TOKEN: none */
@@ -47,8 +47,10 @@ typedef struct qc_tokenizer_desc {
     /* Ids of UTF-8 text (n bytes, which may hold zeros and broken UTF-8); flags: QC_ENCODE_*. [job-thread] */
     qc_status (*encode)(qc_job *job, const void *state, const char *text, size_t n, uint32_t flags,
                         const qc_tokens *out);
-    /* The bytes that a token stands for; the text of several is their pieces one after another. Control tokens stand
-     * for none. Lives as long as the state. [any-thread] */
+    /* The bytes that a token stands for; the text of several is their pieces one after another, bytes that only together
+     * are a character included. Control tokens and unknown ids stand for none. A space that the tokenizer itself put
+     * in front of a text (SentencePiece) is part of the first piece: whoever shows a text takes it away. Lives as long
+     * as the state. [any-thread] */
     const char *(*piece)(const void *state, uint32_t token, size_t *n);
 } qc_tokenizer_desc;
 
