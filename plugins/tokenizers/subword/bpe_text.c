@@ -167,7 +167,7 @@ static uint32_t find_whole(const run *r, const char *piece, size_t n)
 {
     size_t length = 0, longest = r->bpe->longest;
     for (size_t i = 0; i < n; i++) {
-        if (length + MAPPED_BYTES > longest)
+        if (length >= longest)
             return QC_NO_TOKEN;
         length += byte_level_write((unsigned char)piece[i], r->mapped + length);
     }
