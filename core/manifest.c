@@ -14,7 +14,7 @@ static const struct kind_word {
     {"backend", QC_KIND_BACKEND, "exact"},
     {"architecture", QC_KIND_ARCHITECTURE, "classes gguf"},
     {"tokenizer", QC_KIND_TOKENIZER, "files rank gguf"},
-    {"metric", QC_KIND_METRIC, "default"},
+    {"metric", QC_KIND_METRIC, "default short"},
 };
 
 static const struct kind_word *find_kind(const char *word)

@@ -50,7 +50,7 @@ static void quote(char *to, const char *text)
     *to = 0;
 }
 
-static char *override_text(const option_spec *spec, const char *value, int again)
+char *options_override(const option_spec *spec, const char *value, int again)
 {
     size_t room = strlen(spec->key) + 2 * strlen(value) + 16;
     char *text = malloc(room), *quoted = malloc(2 * strlen(value) + 3);
@@ -76,7 +76,7 @@ static int add_override(run_options *o, const option_spec *spec, const char *val
     snprintf(name, sizeof name, "--%s", spec->name);
     for (size_t i = 0; i < o->n_sets; i++)
         again |= o->sets[i].name && !strcmp(o->sets[i].name, name);
-    const override_arg made = {strdup(name), override_text(spec, value ? value : "", again)};
+    const override_arg made = {strdup(name), options_override(spec, value ? value : "", again)};
     o->sets[o->n_sets++] = made;
     return made.name && made.set ? OPTIONS_GO_ON : no_memory();
 }
@@ -164,7 +164,7 @@ static int take_argument(const command_spec *command, run_options *o, const char
     const option_spec spec = {"", OPTION_TEXT, command->argument_key};
     if (!command->argument_key || o->n_arguments++)
         return options_usage(command, "unexpected argument: ", argument);
-    const override_arg made = {strdup(argument), override_text(&spec, argument, 0)};
+    const override_arg made = {strdup(argument), options_override(&spec, argument, 0)};
     o->sets[o->n_sets++] = made;
     return made.name && made.set ? OPTIONS_GO_ON : no_memory();
 }

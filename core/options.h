@@ -47,6 +47,8 @@ enum { OPTIONS_GO_ON = -1 };
 /* OPTIONS_GO_ON, or the exit code after help, a version or a mistake, which has been said. */
 int options_parse(const command_spec *command, int argc, char **argv, run_options *o);
 void options_free(run_options *o);
+/* "KEY=VALUE" as an option says it, for an override_arg; again: not the first of a list. Owned; NULL: out of memory. */
+char *options_override(const option_spec *spec, const char *value, int again);
 /* Says a mistake in the command line; returns the exit code. */
 int options_usage(const command_spec *command, const char *message, const char *what);
 

@@ -1,0 +1,300 @@
+#include "core/compare.h"
+#include "core/log.h"
+#include "core/paths.h"
+#include "core/quantize.h"
+#include "core/rules.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct scheme {
+    char *preset, *name, *path; /* as given; without folder and .yaml; of its output */
+    recipe *recipe;
+    quantization quantization;
+} scheme;
+
+struct schemes {
+    session *session;
+    const char *keep;
+    char *folder; /* of outputs */
+    scheme *items;
+    size_t n;
+    model *model;
+    evaluator *evaluator;
+    statistics *statistics;
+    comparison comparison;
+};
+
+static qc_status no_memory(qc_job *job)
+{
+    return qc_fail(job, QC_E_NOMEM, "out of memory for schemes");
+}
+
+/* ---- names ---- */
+
+/* "a/b/mix.yaml" to "mix"; owned. endings: ends with NULL. */
+static char *stem(const char *path, const char *const *endings)
+{
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    size_t begin = n;
+    while (begin > 0 && path[begin - 1] != '/')
+        begin--;
+    for (; *endings; endings++) {
+        size_t k = strlen(*endings);
+        if (n - begin > k && !strncmp(path + n - k, *endings, k))
+            return strndup(path + begin, n - k - begin);
+    }
+    return strndup(path + begin, n - begin);
+}
+
+/* "FOLDER/tale-Q4_K_M.gguf" */
+static char *output_path(const schemes *c, const scheme *one)
+{
+    static const char *const endings[] = {".gguf", ".safetensors", NULL};
+    char *model_name = stem(c->session->recipe->model.path, endings), *path = NULL;
+    size_t room = model_name ? strlen(model_name) + strlen(one->name) + sizeof "-.gguf" : 0;
+    char *file = model_name ? malloc(room) : NULL;
+    if (file) {
+        const char *shown = strcmp(model_name, ".") != 0 && strcmp(model_name, "..") != 0 ? model_name : "model";
+        snprintf(file, room, "%s-%s.gguf", shown, one->name);
+        path = path_join(c->folder, file);
+    }
+    free(file);
+    free(model_name);
+    return path;
+}
+
+static qc_status make_folder(schemes *c, qc_job *job)
+{
+    const char *temporary = getenv("TMPDIR");
+    if (c->keep) {
+        c->folder = strdup(c->keep);
+        return c->folder ? QC_OK : no_memory(job);
+    }
+    c->folder = path_join(temporary && *temporary ? temporary : "/tmp", "qcore-XXXXXX");
+    if (!c->folder)
+        return no_memory(job);
+    if (mkdtemp(c->folder))
+        return QC_OK;
+    qc_status status = qc_fail(job, QC_E_IO, "cannot make a temporary folder %s: %s", c->folder, strerror(errno));
+    free(c->folder);
+    c->folder = NULL;
+    return status;
+}
+
+/* ---- one recipe a scheme ---- */
+
+/* The command line's overrides, then where the output goes, then the preset. */
+static qc_status open_recipe(schemes *c, qc_job *job, scheme *one)
+{
+    enum { OUTPUT, PATH, PRESET, N_OWN };
+    static const option_spec specs[N_OWN] = {{"keep", OPTION_YAML, "output"},
+                                             {"keep", OPTION_TEXT, "output.path"},
+                                             {"presets", OPTION_TEXT, "quantize.preset"}};
+    const run_options *o = c->session->options;
+    const char *overwrite = !c->keep || c->session->recipe->output.overwrite ? "{overwrite: true}" : "{}";
+    const char *values[N_OWN] = {overwrite, one->path, one->preset};
+    char *owned[N_OWN];
+    override_arg *sets = malloc((o->n_sets + N_OWN) * sizeof *sets);
+    qc_status status = sets ? QC_OK : no_memory(job);
+    if (sets && o->n_sets)
+        memcpy(sets, o->sets, o->n_sets * sizeof *sets);
+    for (size_t i = 0; i < N_OWN; i++) {
+        owned[i] = options_override(&specs[i], values[i], 0);
+        if (sets)
+            sets[o->n_sets + i] = (override_arg){i == PRESET ? "--presets" : "--keep", owned[i]};
+        status = owned[i] ? status : no_memory(job);
+    }
+    if (status == QC_OK)
+        status = recipe_open(job, o->recipe, sets, o->n_sets + N_OWN, RECIPE_OUTPUT | RECIPE_EVALUATE, &one->recipe);
+    if (status == QC_OK)
+        status = rules_check_roles(job, one->recipe->quantize.rules, c->session->roles);
+    for (size_t i = 0; i < N_OWN; i++)
+        free(owned[i]);
+    free(sets);
+    return status;
+}
+
+static qc_status check_name(const schemes *c, qc_job *job, const scheme *one)
+{
+    for (const scheme *other = c->items; other < one; other++)
+        if (!strcmp(other->name, one->name))
+            return qc_fail(job, QC_E_INVALID, "--presets names %s twice", one->name);
+    if (c->keep && !c->session->recipe->output.overwrite && access(one->path, F_OK) == 0)
+        return qc_fail(job, QC_E_INVALID, "%s exists; --set output.overwrite=true replaces it", one->path);
+    return QC_OK;
+}
+
+static qc_status open_scheme(schemes *c, qc_job *job, const char *preset, size_t length)
+{
+    static const char *const endings[] = {".yaml", NULL};
+    scheme *one = &c->items[c->n++];
+    one->preset = strndup(preset, length);
+    one->name = one->preset ? stem(one->preset, endings) : NULL;
+    one->path = one->name ? output_path(c, one) : NULL;
+    if (!one->path)
+        return no_memory(job);
+    qc_status status = check_name(c, job, one);
+    return status == QC_OK ? open_recipe(c, job, one) : status;
+}
+
+qc_status schemes_open(session *s, qc_job *job, const char *presets, const char *keep, schemes **out)
+{
+    schemes *c = *out = calloc(1, sizeof *c);
+    if (!c)
+        return no_memory(job);
+    c->session = s;
+    c->keep = keep;
+    c->items = calloc(strlen(presets) + 1, sizeof *c->items); /* more than there are commas */
+    c->comparison.rows = calloc(strlen(presets) + 2, sizeof *c->comparison.rows);
+    qc_status status = c->items && c->comparison.rows ? make_folder(c, job) : no_memory(job);
+    for (const char *at = presets; *at && status == QC_OK;) {
+        size_t n = strcspn(at, ",");
+        if (n)
+            status = open_scheme(c, job, at, n);
+        at += n + (at[n] == ',');
+    }
+    if (status == QC_OK && c->n == 0)
+        status = qc_fail(job, QC_E_INVALID, "--presets names none");
+    c->comparison.registry = s->registry;
+    c->comparison.model = s->recipe->model.path;
+    c->comparison.n_wanted = c->n + 1;
+    return status;
+}
+
+/* ---- what all share ---- */
+
+/* What any of the schemes' methods want is recorded once. */
+static qc_status calibrate_for_all(schemes *c, qc_job *job)
+{
+    const recipe *rec = c->items[0].recipe;
+    uint32_t all = 0, wanted = 0;
+    qc_status status = QC_OK;
+    for (size_t i = 0; i < c->n && status == QC_OK && rec->calibration.text.n; i++) {
+        status = statistics_wanted(job, c->session->registry, c->items[i].recipe, &wanted);
+        all |= wanted;
+    }
+    return status == QC_OK ? calibrate(c->session, job, rec, c->model, all, &c->statistics) : status;
+}
+
+/* Before any work, so that what cannot be done is said at once. */
+static qc_status plan_all(schemes *c, qc_job *job)
+{
+    qc_status status = QC_OK;
+    for (size_t i = 0; i < c->n && status == QC_OK; i++) {
+        c->items[i].quantization = (quantization){
+            .session = c->session, .recipe = c->items[i].recipe, .model = c->model, .statistics = c->statistics};
+        status = quantization_plan(&c->items[i].quantization, job);
+        if (status != QC_OK)
+            job_add_context(job, "%s", c->items[i].name);
+    }
+    return status;
+}
+
+static qc_status prepare(schemes *c, qc_job *job)
+{
+    session *s = c->session;
+    qc_status status = open_model(s, job, s->recipe, NULL, &c->model);
+    if (status == QC_OK)
+        status = evaluator_open(job, s->registry, s->recipe, c->model, c->model, &c->evaluator);
+    if (status == QC_OK)
+        status = calibrate_for_all(c, job);
+    return status == QC_OK ? plan_all(c, job) : status;
+}
+
+/* ---- rows ---- */
+
+static void say(const schemes *c, const compared *row)
+{
+    char message[200];
+    snprintf(message, sizeof message, "%.100s (%zu of %zu)", row->name, c->comparison.n_rows + 1,
+             c->comparison.n_wanted);
+    if (!c->session->options->quiet)
+        log_to_stderr(NULL, QC_LOG_INFO, message);
+}
+
+static qc_status compare_original(schemes *c, qc_job *job)
+{
+    const plan *p = c->items[0].quantization.plan;
+    compared *row = &c->comparison.rows[0];
+    *row = (compared){.name = "original", .bits = p->bits_stored, .bytes = p->stored};
+    say(c, row);
+    qc_status status = judge_metrics(c->session, job, c->evaluator, c->model, &row->judgement);
+    c->comparison.n_rows += status == QC_OK;
+    return status;
+}
+
+/* The output is opened like any other file: what counts is what a client will read. */
+static qc_status judge_output(schemes *c, qc_job *job, const scheme *one, compared *row)
+{
+    model *written = NULL;
+    qc_status status = open_model(c->session, job, one->recipe, one->path, &written);
+    if (status == QC_OK)
+        status = judge_metrics(c->session, job, c->evaluator, written, &row->judgement);
+    model_free(written);
+    return status;
+}
+
+static qc_status compare_scheme(schemes *c, qc_job *job, scheme *one)
+{
+    quantization *q = &one->quantization;
+    compared *row = &c->comparison.rows[c->comparison.n_rows];
+    *row = (compared){.name = one->name, .file = c->keep ? one->path : NULL};
+    say(c, row);
+    qc_status status = quantization_work(q, job);
+    row->bits = q->plan->bits;
+    row->bytes = q->plan->bytes;
+    row->seconds = q->seconds;
+    quantization_free(q);
+    if (status == QC_OK)
+        status = judge_output(c, job, one, row);
+    if (!c->keep)
+        unlink(one->path);
+    if (status != QC_OK)
+        job_add_context(job, "%s", one->name);
+    c->comparison.n_rows += status == QC_OK;
+    return status;
+}
+
+qc_status schemes_compare(schemes *c, qc_job *job)
+{
+    qc_status status = prepare(c, job);
+    if (status == QC_OK)
+        status = compare_original(c, job);
+    for (size_t i = 0; i < c->n && status == QC_OK; i++)
+        status = compare_scheme(c, job, &c->items[i]);
+    return status;
+}
+
+const comparison *schemes_comparison(const schemes *c)
+{
+    return &c->comparison;
+}
+
+void schemes_free(schemes *c)
+{
+    if (!c)
+        return;
+    for (size_t i = 0; i < c->n; i++) {
+        scheme *one = &c->items[i];
+        quantization_free(&one->quantization);
+        recipe_free(one->recipe);
+        free(one->path);
+        free(one->name);
+        free(one->preset);
+    }
+    for (size_t i = 0; c->comparison.rows && i < c->comparison.n_wanted; i++)
+        judgement_free(&c->comparison.rows[i].judgement);
+    if (c->folder && !c->keep)
+        rmdir(c->folder);
+    evaluator_free(c->evaluator);
+    statistics_free(c->statistics);
+    model_free(c->model);
+    free(c->comparison.rows);
+    free(c->items);
+    free(c->folder);
+    free(c);
+}
