@@ -75,8 +75,8 @@ const char *figure_text(const figure *f, char *text, size_t size)
     int places = decimals(value, error);
     if (f->flags & QC_FIGURE_COUNT)
         snprintf(text, size, "%.0f", value);
-    else if (error < 0)
-        snprintf(text, size, "%.*f%s", places, value, unit);
+    else if (!(error > 0))
+        snprintf(text, size, "%.*f%s%s", places, value, unit, error < 0 ? "" : " ± 0");
     else
         snprintf(text, size, "%.*f%s ± %.*f%s", places, value, unit, places, error, unit);
     return text;
