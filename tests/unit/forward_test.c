@@ -3,6 +3,7 @@
 #include "core/forward.h"
 #include "gguf_bytes.h"
 #include "opened_model.h"
+#include "qcore/number.h"
 #include "scratch_folder.h"
 #include <math.h>
 #include <setjmp.h>
@@ -87,6 +88,7 @@ static uint64_t part_bytes(const listed *t, const flaw *f)
 
 static void put_values(byte_buffer *b, const listed *t, const flaw *f)
 {
+    static unsigned char bytes[4 * EXPERTS * INNER * WIDTH]; /* of the largest */
     uint32_t state = 1, rows = (t->rows ? t->rows : 1) * t->experts;
     for (const char *c = t->name; *c; c++)
         state = state * 31u + (unsigned char)*c;
@@ -95,8 +97,10 @@ static void put_values(byte_buffer *b, const listed *t, const flaw *f)
         float v = (float)(int32_t)(state >> 8) * 0x1p-23f - 1.0f;
         v = t->rows ? 0.3f * v : 1.0f + 0.1f * v;
         v = is(f->huge, t) ? 3e38f : v;
-        put_f32(b, is(f->nan, t) && i == 3 * t->cols + 5 ? NAN : v);
+        v = is(f->nan, t) && i == 3 * t->cols + 5 ? NAN : v;
+        qc_store_le32(bytes + 4 * i, qc_float_bits(v));
     }
+    put_bytes(b, bytes, 4 * (size_t)rows * t->cols);
 }
 
 static void put_listed(byte_buffer *b, const listed *t, uint32_t type, uint64_t at)
