@@ -71,29 +71,43 @@ static qc_status encode(session *s, qc_job *job, tokenize_state *t)
     return status == QC_OK ? tokenizer_encode(t->tokenizer, job, t->text, t->n, flags, &t->tokens) : status;
 }
 
-/* Quoted; bytes that do not print as they are, and those that no single token makes a character of, as \xHH. */
+enum { SHOWN_BYTES = 1024 }; /* of a token */
+
+/* The bytes that token i stands for, zero-terminated; cut where they are very many. Returns how many there are. */
+static size_t copy_piece(const tokenize_state *t, size_t i, char piece[SHOWN_BYTES])
+{
+    size_t n;
+    const char *bytes = tokenizer_piece(t->tokenizer, t->tokens.ids[i], &n);
+    n = n < SHOWN_BYTES ? n : SHOWN_BYTES - 1;
+    memcpy(piece, bytes, n);
+    piece[n] = 0;
+    return n;
+}
+
+/* Quoted; bytes that do not print, and those that only with other tokens' are a character, as \xHH. */
 static void print_piece(const char *piece, size_t n)
 {
     putchar('"');
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0, length; i < n; i += length ? length : 1) {
         unsigned char c = (unsigned char)piece[i];
+        length = utf8_length((const unsigned char *)piece + i);
         if (c == '\n')
             fputs("\\n", stdout);
         else if (c == '"' || c == '\\')
             printf("\\%c", c);
-        else if (c < ' ' || c >= 0x7f)
+        else if (length == 0 || c < ' ' || c == 0x7f)
             printf("\\x%02x", c);
         else
-            putchar(c);
+            fwrite(piece + i, 1, length, stdout);
     }
     putchar('"');
 }
 
 static void print_tokens(const tokenize_state *t)
 {
+    char piece[SHOWN_BYTES];
     for (size_t i = 0; i < t->tokens.n; i++) {
-        size_t n;
-        const char *piece = tokenizer_piece(t->tokenizer, t->tokens.ids[i], &n);
+        size_t n = copy_piece(t, i, piece);
         printf("%8u  ", t->tokens.ids[i]);
         print_piece(piece, n);
         putchar('\n');
@@ -102,12 +116,10 @@ static void print_tokens(const tokenize_state *t)
 
 static void put_pieces(json_out *j, const tokenize_state *t)
 {
+    char piece[SHOWN_BYTES];
     put_json_list(j, "pieces");
     for (size_t i = 0; i < t->tokens.n; i++) {
-        size_t n;
-        char piece[1024];
-        const char *bytes = tokenizer_piece(t->tokenizer, t->tokens.ids[i], &n);
-        snprintf(piece, sizeof piece, "%.*s", (int)(n < sizeof piece ? n : sizeof piece - 1), bytes);
+        copy_piece(t, i, piece);
         put_json_text(j, NULL, piece);
     }
     put_json_end_list(j);

@@ -3,8 +3,7 @@
 #include <inttypes.h>
 #include <math.h>
 
-/* Length of the UTF-8 sequence at s, 0 where it is malformed (surrogates and overlong forms included). */
-static size_t utf8_length(const unsigned char *s)
+size_t utf8_length(const unsigned char *s)
 {
     static const struct {
         unsigned char lead_mask, lead;

@@ -23,4 +23,7 @@ void put_json_count(json_out *j, const char *key, uint64_t value);
 void put_json_number(json_out *j, const char *key, double value); /* not finite: null */
 void put_json_bool(json_out *j, const char *key, int value);
 
+/* Bytes of the UTF-8 sequence at s (zero-terminated), 0 where it is malformed (surrogates and overlong forms included). */
+size_t utf8_length(const unsigned char *s);
+
 #endif
