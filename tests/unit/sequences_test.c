@@ -22,13 +22,13 @@ typedef struct fixture {
     token_list ids;
 } fixture;
 
-static void fixture_begin(fixture *f, void **state, const char *model)
+static void fixture_begin(fixture *f, void **state, const char *path)
 {
     memset(f, 0, sizeof *f);
     f->scratch = *state;
     f->job = f->scratch->job;
     f->special.size = sizeof f->special;
-    qc_status status = opened_model_begin(&f->opened, f->job, model, NULL);
+    qc_status status = opened_model_begin(&f->opened, f->job, path, NULL);
     if (status == QC_OK)
         status = tokenizer_open(f->job, f->opened.registry, f->opened.model, &f->tokenizer);
     if (status != QC_OK)
