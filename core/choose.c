@@ -152,7 +152,8 @@ qc_status rules_choose(qc_job *job, const rule_list *list, const model *m, int h
 {
     if (list->require && !has_importance)
         return fail_at(job, list->require_at, QC_E_INVALID,
-                       "this preset needs to know what matters: name an importance file in calibration.imatrix");
+                       "this preset needs to know what matters: name text files in calibration.text, or an imatrix "
+                       "file in calibration.imatrix");
     facts f = facts_of(m, has_importance);
     const char *base = !strcmp(list->encoding, "keep") ? NULL : list->encoding;
     for (size_t i = 0; i < m->n_tensors; i++)
