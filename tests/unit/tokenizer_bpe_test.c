@@ -176,6 +176,38 @@ static void test_pretokenizers(void **state)
     }
 }
 
+/* How text is normalized hangs on `pre`; only what departs from that is written down. */
+static void test_normalizers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *pre, *normalizer, *expected;
+    } cases[] = {
+        {"qwen2", "{\"type\": \"NFC\"}", NULL},
+        {"qwen2", "null", "none"},
+        {"gpt-2", "null", NULL},
+        {"gpt-2", "{\"type\": \"NFC\"}", "nfc"},
+        {"gpt-2", "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"NFC\"}]}", "nfc"},
+        {"gpt-2", "{\"type\": \"Sequence\", \"normalizers\": []}", NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[4096];
+        tokenizer_run r;
+        snprintf(text, sizeof text,
+                 "{\"normalizer\": %s, \"pre_tokenizer\": " BYTE_LEVEL ", \"model\": {\"type\": \"BPE\", " VOCABULARY
+                 ", " MERGES "}}",
+                 cases[i].normalizer);
+        begin(&r, text, NULL, NULL);
+        tokenizer_run_import(&r, "bpe", cases[i].pre, 7);
+        assert_int_equal(r.status, QC_OK);
+        if (cases[i].expected)
+            expect_text(&r.model, "tokenizer.qcore.normalizer", cases[i].expected);
+        else
+            expect_absent(&r.model, "tokenizer.qcore.normalizer");
+        tokenizer_run_end(&r);
+    }
+}
+
 static void test_unknown_pretokenizer(void **state)
 {
     (void)state;
@@ -332,12 +364,12 @@ static void test_out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fixtures),       cmocka_unit_test(test_tokens_and_padding),
-        cmocka_unit_test(test_added_tokens),   cmocka_unit_test(test_merges_with_spaces),
-        cmocka_unit_test(test_pretokenizers),  cmocka_unit_test(test_unknown_pretokenizer),
-        cmocka_unit_test(test_framing),        cmocka_unit_test(test_special_ids),
-        cmocka_unit_test(test_chat_templates), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_fixtures),      cmocka_unit_test(test_tokens_and_padding),
+        cmocka_unit_test(test_added_tokens),  cmocka_unit_test(test_merges_with_spaces),
+        cmocka_unit_test(test_pretokenizers), cmocka_unit_test(test_unknown_pretokenizer),
+        cmocka_unit_test(test_normalizers),   cmocka_unit_test(test_framing),
+        cmocka_unit_test(test_special_ids),   cmocka_unit_test(test_chat_templates),
+        cmocka_unit_test(test_refusals),      cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests_name("tokenizer_bpe", tests, NULL, NULL);
 }
