@@ -135,6 +135,11 @@ static qc_status measure_blocks(forward *f, qc_job *job, int32_t *largest)
     return f->token_bytes ? QC_OK : refuse_model(f, job, "it has no blocks");
 }
 
+uint64_t forward_room(const forward *f)
+{
+    return f->token_bytes ? (f->memory - f->block_bytes) / f->token_bytes : 0;
+}
+
 /* Tokens of a batch: as many as fit beside a block, up to LARGEST_BATCH. */
 static qc_status choose_batch(forward *f, qc_job *job)
 {
@@ -149,7 +154,7 @@ static qc_status choose_batch(forward *f, qc_job *job)
                        "%s needs %s of memory to be run (the weights of block %d alone are %s), run.memory allows %s",
                        f->model->path, bytes_text(smallest, needed), (int)largest, bytes_text(f->block_bytes, weights),
                        bytes_text(f->memory, allowed));
-    uint64_t fit = (f->memory - f->block_bytes) / f->token_bytes;
+    uint64_t fit = forward_room(f);
     f->batch_tokens = fit < LARGEST_BATCH ? (size_t)fit : LARGEST_BATCH;
     return QC_OK;
 }

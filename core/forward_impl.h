@@ -14,7 +14,7 @@ enum {
 
 /* A matrix (or vector) as float32. */
 typedef struct decoded {
-    const model_tensor *tensor;
+    const model_tensor *tensor; /* NULL: none any more; the room is for the next of that size */
     uint64_t matrix; /* expert */
     float *values; /* owned: pages_free */
     uint64_t bytes;
@@ -46,6 +46,8 @@ struct forward {
     uint64_t decoded_bytes;
 };
 
+uint64_t forward_room(const forward *f); /* tokens that fit beside the largest block */
+
 /* ---- forward_weights.c ---- */
 
 /* By canonical name; "output.weight" finds the embedding where they are tied. NULL: none. */
@@ -56,6 +58,8 @@ qc_status forward_coder(forward *f, qc_job *job, const model_tensor *t, const qc
 qc_status forward_decode(forward *f, qc_job *job, const model_tensor *t, uint64_t row, size_t n, float *x);
 /* All of one matrix, kept until forward_forget. */
 qc_status forward_take(forward *f, qc_job *job, const model_tensor *t, uint64_t matrix, const float **values);
+/* Nothing is in memory any more, but its room is kept for what comes, until forward_forget. */
+void forward_release(forward *f);
 /* 0 where one matrix has more bytes than 64 bits count. */
 int forward_matrix_bytes(const model_tensor *t, uint64_t *bytes);
 

@@ -77,8 +77,7 @@ static qc_status find_longest(running *r, qc_job *job)
     const forward *f = r->forward;
     for (batch b = {0}; next_batch(r, &b);)
         r->longest = b.n_tokens > r->longest ? b.n_tokens : r->longest;
-    uint64_t room = (f->memory - f->block_bytes) / f->token_bytes;
-    if (r->longest <= room)
+    if (r->longest <= forward_room(f))
         return QC_OK;
     return qc_fail(job, QC_E_LIMIT, "a sequence of %zu tokens needs %s of memory to be run, run.memory allows %s",
                    r->longest, bytes_text(f->block_bytes + r->longest * f->token_bytes, needed),
@@ -186,7 +185,7 @@ static qc_status run_block(running *r, qc_job *job, uint32_t block)
     }
     if (status == QC_OK && block < r->forward->n_blocks && r->watch && r->watch->block_done)
         status = r->watch->block_done(r->watch->arg, job, block);
-    forward_forget(r->forward);
+    forward_release(r->forward);
     return status;
 }
 
@@ -209,6 +208,7 @@ qc_status forward_run(forward *f, qc_job *job, const sequences *s, const forward
     *out = NULL;
     forward_forget(f);
     qc_status status = run_all(&r, job);
+    forward_forget(f);
     free(r.x);
     free(r.pass.starts);
     if (status == QC_OK)

@@ -68,8 +68,8 @@ qc_status forward_decode(forward *f, qc_job *job, const model_tensor *t, uint64_
     qc_status status = forward_coder(f, job, t, &d.coder);
     if (status != QC_OK)
         return status;
-    size_t piece = PIECE_WEIGHTS / d.coder->cols / QC_LANES * QC_LANES;
-    status = job->parallel_for(job, n, piece ? piece : QC_LANES, decode_piece, &d);
+    size_t tiles = 1 + PIECE_WEIGHTS / QC_LANES / (d.coder->cols + 1);
+    status = job->parallel_for(job, n, tiles * QC_LANES, decode_piece, &d);
     if (status != QC_OK && status != QC_E_CANCELLED)
         job_add_context(job, "%s", t->name);
     return status;
@@ -91,6 +91,21 @@ static const decoded *find_decoded(const forward *f, const model_tensor *t, uint
     return NULL;
 }
 
+static void drop_unused(forward *f)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < f->n_decoded; i++) {
+        decoded *d = &f->decoded[i];
+        if (d->tensor) {
+            f->decoded[kept++] = *d;
+            continue;
+        }
+        pages_free(d->values, (size_t)d->bytes);
+        f->decoded_bytes -= d->bytes;
+    }
+    f->n_decoded = kept;
+}
+
 static qc_status check_room(const forward *f, qc_job *job, const model_tensor *t, uint64_t bytes)
 {
     if (f->decoded_bytes <= f->memory && bytes <= f->memory - f->decoded_bytes)
@@ -101,30 +116,48 @@ static qc_status check_room(const forward *f, qc_job *job, const model_tensor *t
                    (unsigned long long)(f->memory >> 20));
 }
 
+/* Room for a matrix: that of one of equal size which is no longer needed (the blocks of a model are alike), or new. */
+static qc_status find_room(forward *f, qc_job *job, const model_tensor *t, uint64_t bytes, decoded **out)
+{
+    for (size_t i = 0; i < f->n_decoded; i++)
+        if (!f->decoded[i].tensor && f->decoded[i].bytes == bytes) {
+            *out = &f->decoded[i];
+            return QC_OK;
+        }
+    drop_unused(f);
+    qc_status status = check_room(f, job, t, bytes);
+    if (status != QC_OK)
+        return status;
+    float *values = NULL;
+    if (array_reserve(&f->decoded, &f->capacity, f->n_decoded, sizeof *f->decoded))
+        values = pages_new((size_t)bytes);
+    if (!values)
+        return qc_fail(job, QC_E_NOMEM, "%s: out of memory for %llu bytes", t->name, (unsigned long long)bytes);
+    *out = &f->decoded[f->n_decoded++];
+    **out = (decoded){.values = values, .bytes = bytes};
+    f->decoded_bytes += bytes;
+    return QC_OK;
+}
+
 qc_status forward_take(forward *f, qc_job *job, const model_tensor *t, uint64_t matrix, const float **values)
 {
     const decoded *found = find_decoded(f, t, matrix);
-    decoded d = {.tensor = t, .matrix = matrix};
+    decoded *room = NULL;
+    uint64_t bytes;
     *values = found ? found->values : NULL;
     if (found)
         return QC_OK;
-    if (!forward_matrix_bytes(t, &d.bytes) || d.bytes == 0)
+    if (!forward_matrix_bytes(t, &bytes) || bytes == 0)
         return qc_fail(job, QC_E_LIMIT, "%s: its size does not fit in memory", t->name);
-    qc_status status = check_room(f, job, t, d.bytes);
+    qc_status status = find_room(f, job, t, bytes, &room);
+    if (!room)
+        return status;
+    status = forward_decode(f, job, t, matrix * t->dims[1], (size_t)t->dims[1], room->values);
     if (status != QC_OK)
         return status;
-    if (array_reserve(&f->decoded, &f->capacity, f->n_decoded, sizeof d))
-        d.values = pages_new((size_t)d.bytes);
-    if (!d.values)
-        return qc_fail(job, QC_E_NOMEM, "%s: out of memory for %llu bytes", t->name, (unsigned long long)d.bytes);
-    status = forward_decode(f, job, t, matrix * t->dims[1], (size_t)t->dims[1], d.values);
-    if (status != QC_OK) {
-        pages_free(d.values, (size_t)d.bytes);
-        return status;
-    }
-    f->decoded[f->n_decoded++] = d;
-    f->decoded_bytes += d.bytes;
-    *values = d.values;
+    room->tensor = t;
+    room->matrix = matrix;
+    *values = room->values;
     return QC_OK;
 }
 
@@ -140,10 +173,14 @@ qc_status forward_weight(forward *f, qc_job *job, const char *name, int32_t expe
     return forward_take(f, job, t, matrix, w);
 }
 
-void forward_forget(forward *f)
+void forward_release(forward *f)
 {
     for (size_t i = 0; i < f->n_decoded; i++)
-        pages_free(f->decoded[i].values, (size_t)f->decoded[i].bytes);
-    f->n_decoded = 0;
-    f->decoded_bytes = 0;
+        f->decoded[i].tensor = NULL;
+}
+
+void forward_forget(forward *f)
+{
+    forward_release(f);
+    drop_unused(f);
 }

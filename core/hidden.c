@@ -35,14 +35,13 @@ static int reserve(int fd, uint64_t bytes)
 static int open_unnamed(const char *folder)
 {
     static const char name[] = "/qcore-XXXXXX";
-    size_t n = strlen(folder);
-    char *path = malloc(n + sizeof name);
+    size_t n = strlen(folder) + sizeof name;
+    char *path = malloc(n);
     if (!path) {
         errno = ENOMEM;
         return -1;
     }
-    memcpy(path, folder, n);
-    memcpy(path + n, name, sizeof name);
+    snprintf(path, n, "%s%s", folder, name);
     int fd = mkstemp(path);
     if (fd >= 0) {
         unlink(path);

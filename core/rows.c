@@ -15,7 +15,7 @@ static qc_status refuse_weight(qc_job *job, uint64_t row, size_t n, size_t cols,
 {
     for (size_t i = 0; i < n * cols; i++)
         if (!qc_is_finite(x[i]))
-            return qc_fail(job, QC_E_NUMERIC, "row %llu, column %zu is %s", (unsigned long long)(row + i / cols),
+            return qc_fail(job, QC_E_NUMERIC, "row %llu, column %zu is %s", (unsigned long long)row + i / cols,
                            i % cols, x[i] != x[i] ? "NaN" : "Inf");
     return QC_E_INTERNAL;
 }
