@@ -305,6 +305,35 @@ static void test_long_words(void **state)
     free(text);
 }
 
+/* No expression backtracks without end, or over more than a stack holds, on long runs of one kind of character. */
+static void test_long_runs(void **state)
+{
+    (void)state;
+    enum { REPEATS = 1 << 18, LENGTH = 4 * REPEATS };
+    static const char *const names[] = {"gpt-2",  "llama-bpe",   "qwen2",          "qwen35", "smollm", "tekken",
+                                        "gpt-4o", "deepseek-v3", "deepseek-coder", "falcon", "bloom",  "default"};
+    static const char *const runs[] = {"A", "a", "aA", " ", "\n", " \n", "!", "'", "1", "\u0301", "\u6cb3", " /"};
+    char *text = malloc(LENGTH);
+    assert_non_null(text);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const made v = {"gpt2", names[i], letters, NULL, NULL, (const char *const[]){NULL}};
+        tokenizer_run r;
+        opened_tokenizer t;
+        begin(&r, &v);
+        open(&r, "bpe", &t);
+        for (size_t k = 0; k < sizeof runs / sizeof *runs; k++) {
+            size_t n = strlen(runs[k]);
+            for (size_t at = 0; at < REPEATS; at++)
+                memcpy(text + at * n, runs[k], n);
+            opened_tokenizer_encode(&r, &t, text, REPEATS * n, 0);
+            if (r.status != QC_OK)
+                fail_msg("%s, run %zu: %s", names[i], k, r.host.message);
+        }
+        end(&r, &t);
+    }
+    free(text);
+}
+
 static void refuse(const made *v, const char *id, qc_status status, const char *part)
 {
     tokenizer_run r;
@@ -401,9 +430,11 @@ static void test_out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_merges),         cmocka_unit_test(test_any_bytes),     cmocka_unit_test(test_markers),
-        cmocka_unit_test(test_normal_form),    cmocka_unit_test(test_whole_pieces),  cmocka_unit_test(test_scores),
-        cmocka_unit_test(test_without_prefix), cmocka_unit_test(test_long_words),    cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_merges),         cmocka_unit_test(test_any_bytes),
+        cmocka_unit_test(test_markers),        cmocka_unit_test(test_normal_form),
+        cmocka_unit_test(test_whole_pieces),   cmocka_unit_test(test_scores),
+        cmocka_unit_test(test_without_prefix), cmocka_unit_test(test_long_words),
+        cmocka_unit_test(test_long_runs),      cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_bad_numbers),    cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
