@@ -48,9 +48,27 @@ static void begin(fixture *f)
     rows_importance(f->importance, COLS, 1);
 }
 
+/* All that a host does for one chunk. power: imatrix' setting. */
+static qc_status round_with(fixture *f, const char *name, double power)
+{
+    const test_setting settings[] = {{.name = "power", .number = power}, {.name = NULL}};
+    const qc_method_desc *m = method(name);
+    void *made = NULL, *prepared = NULL;
+    qc_status status = m->create ? m->create(f->job, test_settings(settings), &made) : QC_OK;
+    if (status == QC_OK && m->prepare)
+        status = m->prepare(f->job, made, f->linear.input, f->coder.desc, NULL, &prepared);
+    if (status == QC_OK)
+        status = m->round(f->job, made, prepared, &f->linear, f->rows, ROWS, f->bytes);
+    if (m->release)
+        m->release(&f->host.host, prepared);
+    if (m->destroy)
+        m->destroy(&f->host.host, made);
+    return status;
+}
+
 static qc_status round_rows(fixture *f, const char *name)
 {
-    return method(name)->round(f->job, NULL, NULL, &f->linear, f->rows, ROWS, f->bytes);
+    return round_with(f, name, 1);
 }
 
 static void expect_bytes(fixture *f, const float *importance)
@@ -78,6 +96,18 @@ static void test_imatrix(void **state)
     assert_int_equal(method("imatrix")->statistics, QC_STAT_MEAN_SQUARE);
     assert_int_equal(round_rows(&f, "imatrix"), QC_OK);
     expect_bytes(&f, f.importance);
+}
+
+static void test_imatrix_of_a_power(void **state)
+{
+    (void)state;
+    static fixture f;
+    begin(&f);
+    assert_int_equal(round_with(&f, "imatrix", 0.5), QC_OK);
+    float importance[COLS];
+    for (size_t i = 0; i < COLS; i++)
+        importance[i] = (float)sqrt((double)f.importance[i]);
+    expect_bytes(&f, importance);
 }
 
 static void test_imatrix_of_unknown_input_is_rtn(void **state)
@@ -181,6 +211,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rtn),
         cmocka_unit_test(test_imatrix),
+        cmocka_unit_test(test_imatrix_of_a_power),
         cmocka_unit_test(test_imatrix_of_unknown_input_is_rtn),
         cmocka_unit_test(test_refuses_bad_weights),
         cmocka_unit_test(test_refuses_bad_importance),
