@@ -5,7 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_IMPORTANCE_KEYS = 4 };
+enum { MAX_OWN_KEYS = 5 };
+
+/* Says of a file that other machines, or other numbers of threads, may not make the same bytes again. */
+static const char exact_key[] = "qcore.exact";
 
 /* One allocation: the entry, its value, its key. Text is kept as a qc_text before its bytes. */
 static qc_meta *meta_new(const char *key, uint32_t type, const void *value, size_t n)
@@ -84,24 +87,33 @@ static qc_status add_importance(qc_job *job, plan *p, const statistics *s)
     return status;
 }
 
-static int is_replaced(const char *key, const rule_list *rules, const statistics *s)
+static qc_status add_exactness(qc_job *job, plan *p)
 {
-    return yaml_get(rules->metadata, key) || (s && !strncmp(key, "quantize.imatrix.", 17));
+    const uint8_t exact = 0;
+    return p->recipe->run.exact ? QC_OK : add(job, p, meta_new(exact_key, QC_BOOL, &exact, 1));
+}
+
+static int is_replaced(const plan *p, const char *key, const rule_list *rules, const statistics *s)
+{
+    return yaml_get(rules->metadata, key) || (!p->recipe->run.exact && !strcmp(key, exact_key)) ||
+           (s && !strncmp(key, "quantize.imatrix.", 17));
 }
 
 qc_status plan_metas(qc_job *job, plan *p, const rule_list *rules, const struct statistics *s)
 {
     const model *m = p->model;
-    p->metas = calloc(m->n_metas + rules->metadata->n + MAX_IMPORTANCE_KEYS + 1, sizeof(qc_meta *));
+    p->metas = calloc(m->n_metas + rules->metadata->n + MAX_OWN_KEYS + 1, sizeof(qc_meta *));
     if (!p->metas)
         return job->fail(job, QC_E_NOMEM, "out of memory for metadata");
     for (size_t i = 0; i < m->n_metas; i++)
-        if (!is_replaced(m->metas[i]->key, rules, s))
+        if (!is_replaced(p, m->metas[i]->key, rules, s))
             p->metas[p->n_metas++] = m->metas[i];
     p->first_own = p->n_metas;
     qc_status status = QC_OK;
     for (size_t i = 0; status == QC_OK && i < rules->metadata->n; i++)
         if (!takes_away(rules->metadata->items[i]))
             status = add(job, p, meta_of_node(rules->metadata->keys[i], rules->metadata->items[i]));
-    return status == QC_OK && s ? add_importance(job, p, s) : status;
+    if (status == QC_OK && s)
+        status = add_importance(job, p, s);
+    return status == QC_OK ? add_exactness(job, p) : status;
 }
