@@ -71,7 +71,7 @@ static qc_status make_plan(session *s, qc_job *job, run_state *r)
 {
     const recipe *rec = s->recipe;
     uint32_t wanted = 0;
-    uint64_t bytes, steps;
+    uint64_t bytes = 0, steps = 0;
     qc_status status = rules_check_roles(job, rec->quantize.rules, s->roles);
     if (status == QC_OK)
         status = open_model(s, job, rec, NULL, &r->model);
@@ -82,7 +82,13 @@ static qc_status make_plan(session *s, qc_job *job, run_state *r)
     else if (status == QC_OK)
         status = calibrate(s, job, rec, r->model, wanted, &r->statistics);
     r->quantization = (quantization){.session = s, .recipe = rec, .model = r->model, .statistics = r->statistics};
-    return status == QC_OK ? quantization_plan(&r->quantization, job) : status;
+    if (status == QC_OK)
+        status = quantization_plan(&r->quantization, job);
+    if (status != QC_OK)
+        return status;
+    r->quantization.plan->calibration_bytes = bytes;
+    r->quantization.plan->calibration_tokens = steps / model_count(r->model, "block_count", 0, 1);
+    return QC_OK;
 }
 
 /* The written file is opened and run like any other: what counts is what a client will read. */

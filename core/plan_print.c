@@ -103,6 +103,9 @@ static void print_table(const plan *p)
     printf("\n%zu tensors: %s at %.3f bits a weight -> %s at %.3f (%.1f %%)\n", p->n_items,
            bytes_text(p->stored, before), p->bits_stored, bytes_text(p->bytes, after), p->bits,
            100 * ratio((double)p->bytes, (double)p->stored));
+    if (p->calibration_tokens)
+        printf("calibration: %llu tokens, about %s of memory\n", (unsigned long long)p->calibration_tokens,
+               bytes_text(p->calibration_bytes, before));
     printf("output: %s (%s); nothing was written\n", p->recipe->output.path, p->format);
 }
 
@@ -142,6 +145,10 @@ static void print_json(const plan *p)
     put_json_count(&j, "bytes_after", p->bytes);
     put_json_number(&j, "bits_per_weight_before", p->bits_stored);
     put_json_number(&j, "bits_per_weight_after", p->bits);
+    if (p->calibration_tokens) {
+        put_json_count(&j, "calibration_tokens", p->calibration_tokens);
+        put_json_count(&j, "calibration_bytes", p->calibration_bytes);
+    }
     put_json_end_object(&j);
 }
 
