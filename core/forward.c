@@ -151,7 +151,8 @@ static qc_status choose_batch(forward *f, qc_job *job)
     uint64_t smallest = forward_least_memory(f);
     if (smallest > f->memory)
         return qc_fail(job, QC_E_LIMIT,
-                       "%s needs %s of memory to be run (the weights of block %d alone are %s), run.memory allows %s",
+                       "%s needs %s of memory to be run (the weights of block %d alone are %s), "
+                       "run.memory leaves %s for that",
                        f->model->path, bytes_text(smallest, needed), (int)largest, bytes_text(f->block_bytes, weights),
                        bytes_text(f->memory, allowed));
     uint64_t fit = forward_room(f);

@@ -79,9 +79,9 @@ static qc_status find_longest(running *r, qc_job *job)
         r->longest = b.n_tokens > r->longest ? b.n_tokens : r->longest;
     if (r->longest <= forward_room(f))
         return QC_OK;
-    return qc_fail(job, QC_E_LIMIT, "a sequence of %zu tokens needs %s of memory to be run, run.memory allows %s",
-                   r->longest, bytes_text(f->block_bytes + r->longest * f->token_bytes, needed),
-                   bytes_text(f->memory, allowed));
+    return qc_fail(job, QC_E_LIMIT,
+                   "a sequence of %zu tokens needs %s of memory to be run, run.memory leaves %s for that", r->longest,
+                   bytes_text(f->block_bytes + r->longest * f->token_bytes, needed), bytes_text(f->memory, allowed));
 }
 
 static qc_status make_room(running *r, qc_job *job)

@@ -111,8 +111,9 @@ static qc_status check_room(const forward *f, qc_job *job, const model_tensor *t
     if (f->decoded_bytes <= f->memory && bytes <= f->memory - f->decoded_bytes)
         return QC_OK;
     return qc_fail(job, QC_E_LIMIT,
-                   "%s needs %llu MiB of memory as float32, beside %llu MiB; run.memory allows %llu MiB", t->name,
-                   (unsigned long long)(bytes >> 20) + 1, (unsigned long long)(f->decoded_bytes >> 20),
+                   "%s needs %llu MiB of memory as float32, beside %llu MiB; run.memory "
+                   "leaves %llu MiB for both",
+                   t->name, (unsigned long long)(bytes >> 20) + 1, (unsigned long long)(f->decoded_bytes >> 20),
                    (unsigned long long)(f->memory >> 20));
 }
 

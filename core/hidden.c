@@ -59,12 +59,14 @@ static qc_status make_file(hidden_states *h, qc_job *job, uint64_t bytes, const 
         return qc_fail(job, QC_E_NOMEM, "out of memory for a temporary file");
     h->fd = open_unnamed(h->folder);
     if (h->fd < 0)
-        return system_failed(h, job, "cannot be made", errno);
+        return qc_fail(job, QC_E_IO, "temporary file in %s: cannot be made: %s; TMPDIR may name another folder",
+                       h->folder, strerror(errno));
     int error = reserve(h->fd, bytes);
     if (error == 0)
         return QC_OK;
-    return qc_fail(job, QC_E_IO, "temporary file in %s: no room for %llu MiB of hidden states: %s", h->folder,
-                   (unsigned long long)(bytes >> 20) + 1, strerror(error));
+    return qc_fail(job, QC_E_IO,
+                   "temporary file in %s: no room for %llu MiB of hidden states: %s; TMPDIR may name another folder",
+                   h->folder, (unsigned long long)(bytes >> 20) + 1, strerror(error));
 }
 
 static qc_status make_room(hidden_states *h, qc_job *job, uint64_t bytes, uint64_t room, const char *folder)
