@@ -147,7 +147,7 @@ uint64_t evaluator_steps(const evaluator *e, const model *m)
 {
     uint64_t blocks = model_count(m, "block_count", 0, 1), tokens = asked_tokens(&e->windows);
     uint64_t steps = (tokens + e->first_tokens) * blocks + e->windows.n_rows + e->first_rows;
-    if (e->reference && !e->reference_forward)
+    if (evaluator_runs_reference(e) && !e->reference_forward)
         steps += tokens * model_count(e->reference, "block_count", 0, 1);
     return steps;
 }

@@ -36,39 +36,43 @@ qc_status vocabulary_check(qc_job *job, const model *m, const model *other)
     return QC_OK;
 }
 
+int evaluator_runs_reference(const evaluator *e)
+{
+    for (size_t i = 0; i < e->n_metrics && e->reference; i++)
+        if (metric_sees_reference(e, &e->metrics[i]))
+            return 1;
+    return 0;
+}
+
 /* Slabs of logits come off first; where a reference runs beside, each model has half. */
 qc_status evaluator_open_forward(const evaluator *e, qc_job *job, const model *m, forward **out)
 {
     uint64_t slabs = score_memory(e->n_vocab, e->reference || e->base), memory = e->recipe->run.memory;
     memory = memory > 2 * slabs ? memory - slabs : memory / 2;
-    if (e->reference)
+    int both = evaluator_runs_reference(e);
+    if (both)
         memory /= 2;
     qc_status status = forward_open(job, e->registry, m, memory, NULL, out);
     if (status == QC_OK && forward_vocabulary(*out) != e->n_vocab)
         status = qc_fail(job, QC_E_INVALID, "%s has logits for %zu tokens, %zu are wanted", m->path,
                          forward_vocabulary(*out), e->n_vocab);
-    if (status == QC_E_LIMIT && e->reference)
+    if (status == QC_E_LIMIT && both)
         job_add_context(job, "%s (two models run side by side, each in half of run.memory)", m->path);
     return status;
-}
-
-static int is_looked_at(const evaluator *e)
-{
-    for (size_t i = 0; i < e->n_metrics; i++)
-        if (metric_sees_windows(&e->metrics[i]) && metric_sees_reference(e, &e->metrics[i]))
-            return 1;
-    return 0;
 }
 
 qc_status evaluator_run_reference(evaluator *e, qc_job *job, progress *shown)
 {
     qc_status status = QC_OK;
-    if (e->reference_forward || !e->reference)
+    if (e->reference_forward || !evaluator_runs_reference(e))
         return QC_OK;
     status = evaluator_open_forward(e, job, e->reference, &e->reference_forward);
-    if (status == QC_OK && e->windows.n_rows && is_looked_at(e))
+    if (status == QC_OK && e->windows.n_rows)
         status = forward_run(e->reference_forward, job, &e->windows.sequences, NULL, shown, &e->reference_hidden);
-    if (status != QC_OK)
-        job_add_context(job, "the reference");
+    if (status == QC_OK)
+        return QC_OK;
+    forward_free(e->reference_forward);
+    e->reference_forward = NULL;
+    job_add_context(job, "the reference");
     return status;
 }
