@@ -86,8 +86,9 @@ static qc_status make_plan(session *s, qc_job *job, run_state *r)
         status = quantization_plan(&r->quantization, job);
     if (status != QC_OK)
         return status;
+    uint64_t blocks = model_count(r->model, "block_count", 0, 1);
     r->quantization.plan->calibration_bytes = bytes;
-    r->quantization.plan->calibration_tokens = steps / model_count(r->model, "block_count", 0, 1);
+    r->quantization.plan->calibration_tokens = blocks ? steps / blocks : 0;
     return QC_OK;
 }
 
