@@ -53,26 +53,35 @@ const figure *evaluation_figure(const evaluation *e, const char *metric, const c
     return NULL;
 }
 
-/* Decimals that show two digits of the error; without one, six digits of the value. */
-static int decimals(double value, double error)
+/* Decimals that show so many digits of x from the first that is not 0. */
+static int decimals(double x, int digits)
 {
-    double of = error > 0 ? error : fabs(value);
-    int digits = error > 0 ? 2 : 6, before = 0;
-    if (!(of > 0) || !isfinite(of))
+    int before = 0;
+    if (!(x > 0) || !isfinite(x))
         return digits;
-    for (; of >= 1.0; of /= 10)
+    for (; x >= 1.0; x /= 10)
         before++;
-    for (; of < 0.1; of *= 10)
+    for (; x < 0.1; x *= 10)
         before--;
     int n = digits - before;
     return n < 0 ? 0 : n > 12 ? 12 : n;
+}
+
+/* Two digits of the error. Five of the value where it is no share: models are compared by more than the text's own error
+ * leaves certain, since that is the same for both. */
+static int places_of(double value, double error, int is_share)
+{
+    if (!(error > 0))
+        return decimals(fabs(value), 6);
+    int n = decimals(error, 2), more = is_share || fabs(value) < error ? 0 : decimals(fabs(value), 5);
+    return n > more ? n : more;
 }
 
 const char *figure_text(const figure *f, char *text, size_t size)
 {
     double scale = f->flags & QC_FIGURE_PERCENT ? 100.0 : 1.0, value = f->value * scale, error = f->error * scale;
     const char *unit = f->flags & QC_FIGURE_PERCENT ? " %" : "";
-    int places = decimals(value, error);
+    int places = places_of(value, error, (f->flags & QC_FIGURE_PERCENT) != 0);
     if (f->flags & QC_FIGURE_COUNT)
         snprintf(text, size, "%.0f", value);
     else if (!(error > 0))

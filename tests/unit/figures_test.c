@@ -1,0 +1,39 @@
+/* How figures are shown. */
+#include "core/evaluate.h"
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+static void figures_show_what_is_known_of_them(void **state)
+{
+    static const struct {
+        double value, error;
+        uint32_t flags;
+        const char *text;
+    } cases[] = {
+        {6.51355041, 0.0978852, 0, "6.5136 ± 0.0979"},
+        {0.0106581522, 0.000214442, 0, "0.010658 ± 0.000214"},
+        {12.3, 0.00671, 0, "12.3000 ± 0.0067"},
+        {-0.0012, 0.017, 0, "-0.001 ± 0.017"},
+        {4235.18, 31.4, 0, "4235.2 ± 31.4"},
+        {0.982, 0.00312, QC_FIGURE_PERCENT, "98.20 % ± 0.31 %"},
+        {0.833, 0.062, QC_FIGURE_PERCENT, "83.3 % ± 6.2 %"},
+        {1.0, 0.0, QC_FIGURE_PERCENT, "100.000 % ± 0"},
+        {2.2344962, -1.0, 0, "2.23450"},
+        {0.0, -1.0, 0, "0.000000"},
+        {25245, -1.0, QC_FIGURE_COUNT, "25245"},
+    };
+    char text[96];
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const figure f = {(char *)"m", (char *)"f", cases[i].value, cases[i].error, cases[i].flags};
+        assert_string_equal(figure_text(&f, text, sizeof text), cases[i].text);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(figures_show_what_is_known_of_them)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
