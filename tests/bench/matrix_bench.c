@@ -6,6 +6,7 @@
  * disturbed. Backends take turns, so that a machine that slows down slows all of them.
  */
 #include "../kernels/backend_tables.h"
+#include "core/job.h"
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <time.h>
@@ -24,7 +25,8 @@ typedef struct bench {
     backend_tables backend[MOST_BACKENDS];
     size_t n_backends;
     test_host host;
-    qc_job *job;
+    pool *pool;
+    qc_job *job; /* the core's own: scratch is used again, as in a run */
     sgemm_fn sgemm;
     ssyrk_fn ssyrk;
     spotrf_fn spotrf;
@@ -80,7 +82,7 @@ static void ours(bench *b, const qc_ops_matrix *ops, const shape *s)
         ops->gram(b->job, s->n, s->k, b->a, s->n, b->c);
     else
         ops->cholesky(b->job, s->n, b->c, s->n);
-    test_host_reset(&b->host);
+    job_clear(b->job);
 }
 
 /* GFLOP/s of one run, repeated where it is short. NULL: OpenBLAS. */
@@ -214,7 +216,11 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         b.n_backends += (size_t)backend_open(&b.backend[b.n_backends], names[i]);
     find_openblas(&b);
-    b.job = test_host_begin(&b.host);
+    test_host_begin(&b.host);
+    b.pool = pool_new(&b.host.host, 1);
+    if (!b.pool)
+        return 1;
+    b.job = pool_job(b.pool);
     b.a = malloc(cells * sizeof(float));
     b.b = malloc(cells * sizeof(float));
     b.c = calloc(cells, sizeof(float));
@@ -230,6 +236,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         measure(&b, &shapes[i]);
     measure_functions(&b);
+    pool_free(b.pool);
     test_host_end(&b.host);
     free(b.a);
     free(b.b);

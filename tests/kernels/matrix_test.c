@@ -263,6 +263,40 @@ static void test_cholesky(void **state)
     check_cholesky(*state, 200, 200);
 }
 
+/* OpenBLAS, where it was there to build with: near, not equal; and what it does not do is left alone. */
+static void test_blas_is_near(void **state)
+{
+    suite *s = *state;
+    backend_tables blas;
+    FILE *library = fopen(QC_PLUGIN_DIR "/blas/libqc_blas.so", "rb");
+    if (!library)
+        skip();
+    fclose(library);
+    assert_true(backend_open(&blas, "blas"));
+    assert_true(test_plugin_open("blas")->descs[0]->flags & QC_DESC_INEXACT);
+    assert_null(blas.matrix.cholesky);
+    uint32_t random = 1;
+    grid a = grid_new(300, 70), b = grid_new(50, 70), c = grid_new(300, 50), want = grid_new(300, 50);
+    grid h = grid_new(71, 70), want_h = grid_new(71, 70);
+    grid_fill(&a, &random);
+    grid_fill(&b, &random);
+    grid_fill(&h, &random);
+    memcpy(want_h.all, h.all, h.n * sizeof *h.all);
+    want_h.rows = 70;
+    expect_gemm(&a, &b, 1, &want);
+    expect_gram(&a, &want_h);
+    assert_int_equal(blas.matrix.gemm(s->job, 300, 50, 70, a.at, a.ld, b.at, b.ld, 1, c.at, c.ld), QC_OK);
+    assert_int_equal(blas.matrix.gram(s->job, 70, 300, a.at, a.ld, h.at), QC_OK);
+    for (size_t i = 0; i < c.n; i++)
+        assert_true(fabsf(c.all[i] - want.all[i]) <= 1e-4f);
+    for (size_t i = 0; i < h.n; i++)
+        assert_true(fabsf(h.all[i] - want_h.all[i]) <= 1e-4f);
+    grid *all[] = {&a, &b, &c, &want, &h, &want_h};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        free(all[i]->all);
+    test_host_reset(&s->host);
+}
+
 /* The k-th allocation fails: out of memory, said so, for whatever k there is. */
 static void test_out_of_memory(void **state)
 {
@@ -305,8 +339,9 @@ static int close_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gemm),     cmocka_unit_test(test_gemm_every_small_size), cmocka_unit_test(test_gram),
-        cmocka_unit_test(test_cholesky), cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_gemm),          cmocka_unit_test(test_gemm_every_small_size),
+        cmocka_unit_test(test_gram),          cmocka_unit_test(test_cholesky),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_blas_is_near),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }

@@ -10,8 +10,9 @@
 #include "vector.h"
 #include <string.h>
 
-/* A block of a (16 KiB a panel for vectors of 16) fits in the second-level cache; a panel of b is read from there too. */
-enum { BLOCK_K = 256, ROW_PANELS = 37, COL_PANELS = 16, MOST_PANELS = ROW_PANELS };
+/* For vectors of 16, a panel of a is 16 KiB and stays in the first-level cache; the panels of b, 32 KiB each, come from
+ * the second. */
+enum { BLOCK_K = 256, ROW_PANELS = 37, COL_PANELS = 24, MOST_PANELS = ROW_PANELS };
 
 /* One operand of a tile: panel p is of elements [at[p], at[p + 1]). */
 typedef struct side {
@@ -50,9 +51,12 @@ static void pack_rows(const side *s, size_t k, size_t n_k)
 {
     for (size_t i = 0; i < n_k; i++) {
         const float *from = s->from->at + (k + i) * s->from->ld;
+        const float *next = i + 1 < n_k ? from + s->from->ld : from;
         for (size_t p = 0; p < s->n_panels; p++) {
             float *to = s->packed + p * s->panel_floats + i * s->width;
             const size_t given = s->n - s->at[p];
+            for (size_t j = 0; j < least(given, s->width); j += LINE)
+                v_fetch(next + s->at[p] + j);
             for (size_t j = 0; j < s->width; j += VECTOR)
                 if (given >= j + VECTOR)
                     v_store(to + j, v_load(from + s->at[p] + j));
@@ -136,16 +140,17 @@ static void add_panels(const update *u, rectangle r, size_t n_k, const float *a,
         dense_tile[r.n_rows - 1](n_k, a, b, u->c + r.row * u->ldc + r.col, u->ldc, fresh);
 }
 
-/* Rows of c that the next panel of a adds to. */
-static void fetch_ahead(const update *u, const block *t, size_t row_panel, size_t col)
+/* The part of c that the next panel of b adds to. */
+static void fetch_ahead(const update *u, rectangle r, size_t col_panel, const side *cols)
 {
-    if (row_panel >= t->rows.n_panels)
+    if (col_panel >= cols->n_panels)
         return;
-    for (size_t i = t->rows.at[row_panel]; i < t->rows.at[row_panel + 1]; i++)
+    for (size_t i = r.row; i < r.row + r.n_rows; i++)
         for (size_t j = 0; j < TILE_COLS; j += LINE)
-            v_fetch(u->c + i * u->ldc + col + j);
+            v_fetch(u->c + i * u->ldc + cols->at[col_panel] + j);
 }
 
+/* A panel of a stays in the first-level cache while those of b pass by, and c is met row by row. */
 static void add_block(const update *u, const block *t, size_t k, size_t n_k)
 {
     const int fresh = u->fresh && k == 0;
@@ -153,11 +158,11 @@ static void add_block(const update *u, const block *t, size_t k, size_t n_k)
     pack(&t->rows, k, n_k);
     if (u->negate)
         negate(&t->rows);
-    for (size_t j = 0; j < t->cols.n_panels; j++)
-        for (size_t i = 0; i < t->rows.n_panels; i++) {
+    for (size_t i = 0; i < t->rows.n_panels; i++)
+        for (size_t j = 0; j < t->cols.n_panels; j++) {
             const size_t row = t->rows.at[i], col = t->cols.at[j];
             const rectangle r = {row, t->rows.at[i + 1] - row, col, t->cols.at[j + 1] - col};
-            fetch_ahead(u, t, i + 1, col);
+            fetch_ahead(u, r, j + 1, &t->cols);
             add_panels(u, r, n_k, t->rows.packed + i * t->rows.panel_floats, t->cols.packed + j * t->cols.panel_floats,
                        fresh);
         }
