@@ -57,6 +57,14 @@ static const char *damage_text(const weight_view *w, char text[MESSAGE_TEXT])
     return text;
 }
 
+static const char *beyond_text(const weight_view *w, char text[MESSAGE_TEXT])
+{
+    if (w->n_beyond == 0)
+        return "-";
+    snprintf(text, MESSAGE_TEXT, "%.4f %%", 100 * share_beyond(w));
+    return text;
+}
+
 /* Columns of names and of shapes, as wide as they must be. */
 typedef struct widths {
     int name, shape;
@@ -78,28 +86,26 @@ static widths find_widths(const inspection *in)
 
 static void print_weights(const weight_view *w, widths columns, FILE *file)
 {
-    char shape[SHAPE_TEXT], damage[MESSAGE_TEXT];
+    char shape[SHAPE_TEXT], damage[MESSAGE_TEXT], beyond[MESSAGE_TEXT];
     fprintf(file, "%-*s  %-*s  %-8s", columns.name, w->tensor->name, columns.shape, shape_text(w->tensor, shape),
             w->tensor->encoding);
     if (!w->decoded)
         fputs("  no plugin decodes it\n", file);
-    else if (w->n_beyond)
-        fprintf(file, "  %#10.4g  %#10.4g  %#9.4g  %8.2f  %8.4f %%%s\n", (double)w->minimum, (double)w->maximum,
-                sqrt(w->mean_square), w->kurtosis, 100 * share_beyond(w), damage_text(w, damage));
     else
         fprintf(file, "  %#10.4g  %#10.4g  %#9.4g  %8.2f  %10s%s\n", (double)w->minimum, (double)w->maximum,
-                sqrt(w->mean_square), w->kurtosis, "-", damage_text(w, damage));
+                sqrt(w->mean_square), w->kurtosis, beyond_text(w, beyond), damage_text(w, damage));
 }
 
 static void print_worst(const inspection *in, widths columns, FILE *file)
 {
     const weight_view *worst[N_WORST];
+    char beyond[MESSAGE_TEXT];
     size_t n = find_worst(in, worst);
     if (n)
         fprintf(file, "\n%-*s  %8s  %10s\n", columns.name, "heaviest tails", "kurtosis", "beyond 6 σ");
     for (size_t i = 0; i < n; i++)
-        fprintf(file, "%-*s  %8.2f  %8.4f %%\n", columns.name, worst[i]->tensor->name, worst[i]->kurtosis,
-                100 * share_beyond(worst[i]));
+        fprintf(file, "%-*s  %8.2f  %10s\n", columns.name, worst[i]->tensor->name, worst[i]->kurtosis,
+                beyond_text(worst[i], beyond));
     fputs("\nkurtosis: 3 of a normal distribution, the larger the heavier the tails;\n"
           "beyond 6 σ: share of weights that are further than six standard deviations from the mean\n",
           file);
