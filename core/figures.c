@@ -67,12 +67,12 @@ static int decimals(double x, int digits)
     return n < 0 ? 0 : n > 12 ? 12 : n;
 }
 
-/* Two digits of the error. Five of the value where it is no share: models are compared by more than the text's own error
+/* Two digits of the error; two decimals of a share without one. Five digits of other values: models are compared by more than the text's own error
  * leaves certain, since that is the same for both. */
 static int places_of(double value, double error, int is_share)
 {
     if (!(error > 0))
-        return decimals(fabs(value), 6);
+        return is_share ? 2 : decimals(fabs(value), 6);
     int n = decimals(error, 2), more = is_share || fabs(value) < error ? 0 : decimals(fabs(value), 5);
     return n > more ? n : more;
 }

@@ -19,7 +19,7 @@ static void figures_show_what_is_known_of_them(void **state)
         {4235.18, 31.4, 0, "4235.2 ± 31.4"},
         {0.982, 0.00312, QC_FIGURE_PERCENT, "98.20 % ± 0.31 %"},
         {0.833, 0.062, QC_FIGURE_PERCENT, "83.3 % ± 6.2 %"},
-        {1.0, 0.0, QC_FIGURE_PERCENT, "100.000 % ± 0"},
+        {1.0, 0.0, QC_FIGURE_PERCENT, "100.00 % ± 0"},
         {2.2344962, -1.0, 0, "2.23450"},
         {0.0, -1.0, 0, "0.000000"},
         {25245, -1.0, QC_FIGURE_COUNT, "25245"},
