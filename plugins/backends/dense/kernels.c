@@ -11,22 +11,22 @@
 
 #define START(i)                                          \
     vector left##i = v_all(0.0f), right##i = v_all(0.0f); \
-    if (i < rows && !fresh) {                             \
-        left##i = v_load(c + i * ldc);                    \
-        right##i = v_load(c + i * ldc + VECTOR);          \
+    if ((i) < rows && !fresh) {                           \
+        left##i = v_load(c + (i)*ldc);                    \
+        right##i = v_load(c + (i)*ldc + VECTOR);          \
     }
 
 #define TERM(i)                                   \
-    if (i < rows) {                               \
+    if ((i) < rows) {                             \
         vector f = v_all(a[i]);                   \
         left##i = v_fused(f, b_left, left##i);    \
         right##i = v_fused(f, b_right, right##i); \
     }
 
 #define FINISH(i)                                \
-    if (i < rows) {                              \
-        v_store(c + i * ldc, left##i);           \
-        v_store(c + i * ldc + VECTOR, right##i); \
+    if ((i) < rows) {                            \
+        v_store(c + (i)*ldc, left##i);           \
+        v_store(c + (i)*ldc + VECTOR, right##i); \
     }
 
 /* `rows` is a constant at every call. */

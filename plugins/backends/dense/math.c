@@ -7,8 +7,8 @@
 #include "qcore/lanes.h"
 
 #define LN2_HIGH 0.693359375f
-#define LN2_LOW -2.12194440e-4f
-#define EXP_LOWEST -87.3365f /* below: less than FLT_MIN */
+#define LN2_LOW (-2.12194440e-4f)
+#define EXP_LOWEST (-87.3365f) /* below: less than FLT_MIN */
 #define EXP_HIGHEST 88.7228f /* above: more than FLT_MAX, or its last ulps */
 
 static inline float exp_one(float x)

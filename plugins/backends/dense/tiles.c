@@ -229,5 +229,6 @@ static qc_status update_tile(void *arg, qc_job *job, size_t index, size_t end)
 
 qc_status dense_update(qc_job *job, const update *u)
 {
-    return job->parallel_for(job, tiles_down(u) * tiles_across(u), 1, update_tile, (void *)(uintptr_t)u);
+    update own = *u;
+    return job->parallel_for(job, tiles_down(u) * tiles_across(u), 1, update_tile, &own);
 }
