@@ -1,6 +1,7 @@
 /* Matrix ops of every backend that this CPU runs: the bits of a plain loop of fmaf in rising k, whatever the sizes,
  * strides and alignment; nothing outside the result is written; and near what long double gives. */
 #include "backend_tables.h"
+#include "core/job.h"
 #include "qcore/number.h"
 #include "test_rows.h"
 #include <math.h>
@@ -145,11 +146,11 @@ static void check_gemm(suite *s, size_t m, size_t n, size_t k, int transposed)
 
 static void test_gemm(void **state)
 {
-    static const size_t sizes[][3] = {{1, 1, 1},     {1, 1, 0},       {3, 5, 0},    {0, 4, 3},     {4, 0, 3},
-                                      {1, 37, 19},   {2, 16, 4},      {5, 31, 7},   {6, 32, 33},   {7, 33, 64},
-                                      {13, 64, 5},   {14, 32, 16},    {15, 65, 17}, {28, 48, 40},  {29, 100, 31},
-                                      {64, 64, 64},  {3, 1, 300},     {1, 3, 513},  {17, 47, 257}, {31, 515, 20},
-                                      {225, 33, 21}, {100, 300, 260}, {240, 530, 9}};
+    static const size_t sizes[][3] = {{1, 1, 1},     {1, 1, 0},       {3, 5, 0},     {0, 4, 3},     {4, 0, 3},
+                                      {1, 37, 19},   {2, 16, 4},      {5, 31, 7},    {6, 32, 33},   {7, 33, 64},
+                                      {13, 64, 5},   {14, 32, 16},    {15, 65, 17},  {28, 48, 40},  {29, 100, 31},
+                                      {64, 64, 64},  {3, 1, 300},     {1, 3, 513},   {17, 47, 257}, {31, 515, 20},
+                                      {225, 33, 21}, {100, 300, 260}, {240, 530, 9}, {530, 790, 13}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (int transposed = 0; transposed < 2; transposed++)
             check_gemm(*state, sizes[i][0], sizes[i][1], sizes[i][2], transposed);
@@ -188,9 +189,9 @@ static void check_gram(suite *s, size_t n, size_t tokens)
 
 static void test_gram(void **state)
 {
-    static const size_t sizes[][2] = {{1, 1},    {1, 9},   {5, 0},    {13, 3},   {14, 20},
-                                      {16, 2},   {31, 10}, {33, 17},  {64, 40},  {97, 30},
-                                      {230, 50}, {300, 9}, {520, 12}, {64, 600}, {47, 1030}};
+    static const size_t sizes[][2] = {{1, 1},    {1, 9},    {5, 0},     {13, 3},  {14, 20},  {16, 2},
+                                      {31, 10},  {33, 17},  {64, 40},   {97, 30}, {230, 50}, {300, 9},
+                                      {520, 12}, {64, 600}, {47, 1030}, {800, 7}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         check_gram(*state, sizes[i][0], sizes[i][1]);
 }
@@ -253,7 +254,7 @@ static void check_cholesky(suite *s, size_t n, size_t bad_pivot)
 
 static void test_cholesky(void **state)
 {
-    static const size_t sizes[] = {0, 1, 2, 7, 15, 16, 33, 64, 127, 128, 129, 200, 257, 300};
+    static const size_t sizes[] = {0, 1, 2, 7, 15, 16, 33, 64, 127, 128, 129, 200, 257, 300, 560};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         check_cholesky(*state, sizes[i], 0);
     check_cholesky(*state, 1, 1);
@@ -261,6 +262,50 @@ static void test_cholesky(void **state)
     check_cholesky(*state, 200, 128);
     check_cholesky(*state, 200, 129);
     check_cholesky(*state, 200, 200);
+}
+
+/* Several tiles either way, shared by 1, 2 and 7 threads: the portable backend's bits each time. */
+static void check_threads(suite *s, const backend_tables *t, unsigned n_threads)
+{
+    enum { M = 560, N = 800, K = 300 };
+    uint32_t random = 3;
+    pool *p = pool_new(&s->host.host, n_threads);
+    grid a = grid_new(M, K), b = grid_new(N, K), h = grid_new(K + 1, K), u = positive_definite(K, 5);
+    assert_non_null(p);
+    grid_fill(&a, &random);
+    grid_fill(&b, &random);
+    grid_fill(&h, &random);
+    grid want[3] = {grid_new(M, N), grid_copy(&h), grid_copy(&u)},
+         got[3] = {grid_new(M, N), grid_copy(&h), grid_copy(&u)};
+    for (int i = 0; i < 2; i++) {
+        const qc_ops_matrix *ops = i ? &t->matrix : &s->backend[0].matrix;
+        qc_job *job = i ? pool_job(p) : s->job;
+        grid *to = i ? got : want;
+        assert_int_equal(ops->gemm(job, M, N, K, a.at, a.ld, b.at, b.ld, 1, to[0].at, to[0].ld), QC_OK);
+        assert_int_equal(ops->gram(job, K, M, a.at, a.ld, to[1].at), QC_OK);
+        assert_int_equal(ops->cholesky(job, K, to[2].at, to[2].ld), QC_OK);
+    }
+    for (int i = 0; i < 3; i++) {
+        static const char *const names[] = {"gemm by threads", "gram by threads", "cholesky by threads"};
+        assert_same(&got[i], &want[i], names[i], t->name);
+        free(got[i].all);
+        free(want[i].all);
+    }
+    grid *rest[] = {&a, &b, &h, &u};
+    for (size_t i = 0; i < sizeof rest / sizeof *rest; i++)
+        free(rest[i]->all);
+    pool_free(p);
+    test_host_reset(&s->host);
+}
+
+static void test_threads(void **state)
+{
+    suite *s = *state;
+    for (size_t i = 0; i < s->n; i++) {
+        check_threads(s, &s->backend[i], 1);
+        check_threads(s, &s->backend[i], 2);
+        check_threads(s, &s->backend[i], 7);
+    }
 }
 
 /* OpenBLAS, where it was there to build with: near, not equal; and what it does not do is left alone. */
@@ -341,7 +386,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gemm),          cmocka_unit_test(test_gemm_every_small_size),
         cmocka_unit_test(test_gram),          cmocka_unit_test(test_cholesky),
-        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_blas_is_near),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_blas_is_near),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }
