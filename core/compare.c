@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct scheme {
@@ -33,33 +34,36 @@ static qc_status no_memory(qc_job *job)
 
 /* ---- names ---- */
 
-/* "a/b/mix.yaml" to "mix"; owned. endings: ends with NULL. */
-static char *stem(const char *path, const char *const *endings)
+/* "a/b/mix.yaml" to "mix"; owned. Of a folder ("Llama-3.2-1B/") the whole name. */
+static char *stem(const char *path, int is_file)
 {
-    size_t n = strlen(path);
-    while (n > 1 && path[n - 1] == '/')
-        n--;
-    size_t begin = n;
+    size_t end = strlen(path);
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    size_t begin = end, dot = end;
     while (begin > 0 && path[begin - 1] != '/')
         begin--;
-    for (; *endings; endings++) {
-        size_t k = strlen(*endings);
-        if (n - begin > k && !strncmp(path + n - k, *endings, k))
-            return strndup(path + begin, n - k - begin);
-    }
-    return strndup(path + begin, n - begin);
+    while (is_file && dot > begin && path[dot] != '.')
+        dot--;
+    return strndup(path + begin, (dot > begin ? dot : end) - begin);
+}
+
+static int is_file(const char *path)
+{
+    struct stat found;
+    return stat(path, &found) == 0 && S_ISREG(found.st_mode);
 }
 
 /* "FOLDER/tale-Q4_K_M.gguf" */
 static char *output_path(const schemes *c, const scheme *one)
 {
-    static const char *const endings[] = {".gguf", ".safetensors", NULL};
-    char *model_name = stem(c->session->recipe->model.path, endings), *path = NULL;
-    size_t room = model_name ? strlen(model_name) + strlen(one->name) + sizeof "-.gguf" : 0;
+    const char *model_path = c->session->recipe->model.path;
+    char *model_name = stem(model_path, is_file(model_path)), *path = NULL;
+    size_t room = model_name ? strlen(model_name) + strlen(one->name) + sizeof "model-.gguf" : 0;
     char *file = model_name ? malloc(room) : NULL;
     if (file) {
-        const char *shown = strcmp(model_name, ".") != 0 && strcmp(model_name, "..") != 0 ? model_name : "model";
-        snprintf(file, room, "%s-%s.gguf", shown, one->name);
+        int has_name = strspn(model_name, "./") < strlen(model_name);
+        snprintf(file, room, "%s-%s.gguf", has_name ? model_name : "model", one->name);
         path = path_join(c->folder, file);
     }
     free(file);
@@ -130,10 +134,9 @@ static qc_status check_name(const schemes *c, qc_job *job, const scheme *one)
 
 static qc_status open_scheme(schemes *c, qc_job *job, const char *preset, size_t length)
 {
-    static const char *const endings[] = {".yaml", NULL};
     scheme *one = &c->items[c->n++];
     one->preset = strndup(preset, length);
-    one->name = one->preset ? stem(one->preset, endings) : NULL;
+    one->name = one->preset ? stem(one->preset, strstr(one->preset, ".yaml") != NULL) : NULL;
     one->path = one->name ? output_path(c, one) : NULL;
     if (!one->path)
         return no_memory(job);
