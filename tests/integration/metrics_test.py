@@ -94,8 +94,8 @@ class AgreementTest(Case):
         cls.found = {}
         qcore.convert(TALE, cls.path / "F16.gguf", "F16", cls.path / "r.yaml")
         for preset in () if SANITIZED else ("Q4_K_M", "Q2_K"):
-            qcore.convert(TALE, cls.path / "m.gguf", preset, cls.path / "r.yaml")
-            cls.found[preset] = evaluate(cls.path / "m.gguf", text=[str(TEXT)], reference=cls.path / "F16.gguf")
+            model = qcore.convert(TALE, cls.path / f"{preset}.gguf", preset, cls.path / "r.yaml")
+            cls.found[preset] = evaluate(model, text=[str(TEXT)], reference=cls.path / "F16.gguf")
 
     def near(self, found, wanted, share):
         self.assertLessEqual(abs(found - wanted), share * abs(wanted), f"{found} is not within {share:%} of {wanted}")
@@ -105,16 +105,20 @@ class AgreementTest(Case):
         for preset, found in self.found.items():
             self.near(found["perplexity"]["reference"]["value"], STORED["F16"]["perplexity"], 0.002)
             self.near(found["perplexity"]["value"]["value"], STORED[preset]["perplexity"], 0.002)
+            self.near(found["perplexity"]["value"]["value"], STORED[preset + "-f32"]["perplexity"], 0.0002)
             self.near(found["perplexity"]["value"]["error"], STORED[preset]["perplexity_error"], 0.01)
 
     @unittest.skipIf(SANITIZED, "slow")
     def test_divergence(self):
+        """Against the same weights as float32: llama.cpp then rounds no activations to 8 bits, which alone costs it 3 % of
+        the divergence at Q4_K_M (see fixtures/README.md)."""
         for preset, found in self.found.items():
-            self.near(found["kld"]["mean"]["value"], STORED[preset]["kld"], 0.02)
-            self.near(found["kld"]["median"]["value"], STORED[preset]["kld_median"], 0.05)
-            self.near(found["kld"]["p99"]["value"], STORED[preset]["kld_99"], 0.05)
-            self.near(found["kld"]["same_top"]["value"], STORED[preset]["same_top"], 0.01)
-            self.near(found["kld"]["delta_p_rms"]["value"], STORED[preset]["delta_p_rms"], 0.05)
+            wanted = STORED[preset + "-f32"]
+            for name, key, share in (("mean", "kld", 0.02), ("median", "kld_median", 0.02), ("p99", "kld_99", 0.02),
+                                     ("same_top", "same_top", 0.005), ("delta_p_rms", "delta_p_rms", 0.02)):
+                self.near(found["kld"][name]["value"], wanted[key], share)
+            self.near(found["kld"]["mean"]["error"], wanted["kld_error"], 0.02)
+            self.near(found["kld"]["mean"]["value"], STORED[preset]["kld"], 0.05)
 
 
 class TasksTest(Case):
@@ -123,15 +127,15 @@ class TasksTest(Case):
             self.skipTest("xllamacpp is not installed")
         lines = [json.loads(line) for line in TASKS.read_text().splitlines()]
         chosen = [line for kind in ("sum", "lookup", "rare", "cloze")
-                  for line in [l for l in lines if l["kind"] == kind][5:8]]
+                  for line in [l for l in lines if l["kind"] == kind][5:7]]
         wrong = [dict(line, kind="wrong", answer=line["answer"][:-1]) for line in chosen[:3]]  # "16" where it says "169"
         file, model = self.path / "some.jsonl", self.path / "tale.gguf"
         file.write_text("".join(json.dumps(line) + "\n" for line in chosen + wrong))
         qcore.convert(TALE, model, "F16", self.path / "r.yaml")
         found = evaluate(model, metrics=[{"tasks": {"file": str(file)}}])["tasks"]
         right = 0
-        for line in chosen:
-            ids = llama_client.ask(model, parse=[line["prompt"]])["parsed"][0]
+        prompts = llama_client.ask(model, parse=[line["prompt"] for line in chosen])["parsed"]
+        for line, ids in zip(chosen, prompts):
             text = llama_client.ask(model, greedy=ids, count=10)["text"]
             after = text[len(line["answer"]):]
             right += text.startswith(line["answer"]) and not (after[:1].isalnum() and after[:1].isascii())
