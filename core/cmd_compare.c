@@ -66,8 +66,11 @@ static int read_format(const run_options *o, table_format *format)
 static int add_first_preset(run_options *o)
 {
     static const option_spec spec = {"presets", OPTION_TEXT, "quantize.preset"};
-    const char *presets = o->own[OPTION_PRESETS];
-    char *first = strndup(presets, strcspn(presets, ","));
+    const char *list = o->own[OPTION_PRESETS], *preset;
+    size_t length;
+    if (!list || !next_preset(&list, &preset, &length))
+        return options_usage(&command, "no presets given: --presets A,B,...", "");
+    char *first = strndup(preset, length);
     const override_arg made = {strdup("--presets"), first ? options_override(&spec, first, 0) : NULL};
     o->sets[o->n_sets++] = made; /* there is room: --presets took two arguments, or one and has no other override */
     free(first);
@@ -78,8 +81,6 @@ static int check_options(run_options *o, table_format *format)
 {
     if (!o->recipe && !o->n_sets)
         return options_usage(&command, "no recipe given: qcore compare -c RECIPE --presets A,B,...", "");
-    if (!o->own[OPTION_PRESETS] || !*o->own[OPTION_PRESETS])
-        return options_usage(&command, "no presets given: --presets A,B,...", "");
     int code = read_format(o, format);
     return code == OPTIONS_GO_ON ? add_first_preset(o) : code;
 }
@@ -93,8 +94,9 @@ static qc_status run(session *s, qc_job *job, void *arg)
     qc_status status = schemes_open(s, job, s->options->own[OPTION_PRESETS], s->options->own[OPTION_KEEP], &c);
     if (status == QC_OK) {
         status = schemes_compare(c, job);
-        comparison_print(schemes_comparison(c), state->format,
-                         stdout); /* rows that are done, whatever ended the rest */
+        /* rows that are done, whatever ended the rest */
+        qc_status printed = comparison_print(schemes_comparison(c), job, state->format, stdout);
+        status = status == QC_OK ? printed : status;
     }
     schemes_free(c);
     return status;

@@ -144,6 +144,17 @@ static qc_status open_scheme(schemes *c, qc_job *job, const char *preset, size_t
     return status == QC_OK ? open_recipe(c, job, one) : status;
 }
 
+int next_preset(const char **list, const char **preset, size_t *length)
+{
+    *list += strspn(*list, " ,");
+    *preset = *list;
+    *length = strcspn(*list, ",");
+    *list += *length;
+    while (*length > 0 && (*preset)[*length - 1] == ' ')
+        --*length;
+    return *length > 0;
+}
+
 qc_status schemes_open(session *s, qc_job *job, const char *presets, const char *keep, schemes **out)
 {
     schemes *c = *out = calloc(1, sizeof *c);
@@ -154,12 +165,10 @@ qc_status schemes_open(session *s, qc_job *job, const char *presets, const char 
     c->items = calloc(strlen(presets) + 1, sizeof *c->items); /* more than there are commas */
     c->comparison.rows = calloc(strlen(presets) + 2, sizeof *c->comparison.rows);
     qc_status status = c->items && c->comparison.rows ? make_folder(c, job) : no_memory(job);
-    for (const char *at = presets; *at && status == QC_OK;) {
-        size_t n = strcspn(at, ",");
-        if (n)
-            status = open_scheme(c, job, at, n);
-        at += n + (at[n] == ',');
-    }
+    const char *preset;
+    size_t length;
+    while (status == QC_OK && next_preset(&presets, &preset, &length))
+        status = open_scheme(c, job, preset, length);
     if (status == QC_OK && c->n == 0)
         status = qc_fail(job, QC_E_INVALID, "--presets names none");
     c->comparison.registry = s->registry;

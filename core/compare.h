@@ -24,6 +24,9 @@ typedef struct comparison {
 /* Schemes of a command line, opened against one model. */
 typedef struct schemes schemes;
 
+/* The next of a list with commas; 0: there is none. */
+int next_preset(const char **list, const char **preset, size_t *length);
+
 /* Opens a recipe for each of "Q8_0,mix.yaml,...": the session's with this preset, and with an output in `keep` (NULL: in
  * a temporary folder). */
 qc_status schemes_open(session *s, qc_job *job, const char *presets, const char *keep, schemes **out);
@@ -36,6 +39,6 @@ qc_status schemes_compare(schemes *c, qc_job *job);
 const comparison *schemes_comparison(const schemes *c);
 
 typedef enum table_format { TABLE_TEXT, TABLE_CSV, TABLE_JSON, TABLE_MARKDOWN } table_format;
-void comparison_print(const comparison *c, table_format format, FILE *file);
+qc_status comparison_print(const comparison *c, qc_job *job, table_format format, FILE *file);
 
 #endif

@@ -197,22 +197,22 @@ static void print_json(const comparison *c, FILE *file)
     put_json_end_object(&j);
 }
 
-void comparison_print(const comparison *c, table_format format, FILE *file)
+qc_status comparison_print(const comparison *c, qc_job *job, table_format format, FILE *file)
 {
     if (c->n_rows == 0)
-        return;
+        return QC_OK;
     if (format == TABLE_JSON) {
         print_json(c, file);
-        return;
+        return QC_OK;
     }
     table t = format == TABLE_CSV ? plain_table(c) : shown_table(c);
-    if (t.failed)
-        fputs("qcore: out of memory for the table\n", stderr);
-    else if (format == TABLE_CSV)
+    qc_status status = t.failed ? qc_fail(job, QC_E_NOMEM, "out of memory for the table") : QC_OK;
+    if (status == QC_OK && format == TABLE_CSV)
         table_print_csv(&t, file);
-    else if (format == TABLE_MARKDOWN)
+    else if (status == QC_OK && format == TABLE_MARKDOWN)
         table_print_markdown(&t, file);
-    else
+    else if (status == QC_OK)
         table_print_text(&t, terminal_width(), file);
     table_free(&t);
+    return status;
 }

@@ -34,7 +34,7 @@ SMALL = {
         "metrics": ["perplexity", "kld", {"tasks": {"file": str(TEXTS / "tasks.jsonl"), "limit": 10}}],
     },
 }
-PRESETS = "Q8_0,Q2_K"
+PRESETS = "Q8_0, Q2_K"
 
 
 def without_seconds(value):
