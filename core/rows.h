@@ -11,7 +11,8 @@ qc_status rows_decode(qc_job *job, const qc_ops_row *ops, const model_tensor *t,
                       size_t n, const void *bytes, float *x);
 
 /* The same, but nothing is checked: blocks have been validated, NaN and Inf go through. [any-thread] */
-qc_status rows_unpack(qc_job *job, const model_tensor *t, const qc_coder *stored, size_t n, const void *bytes, float *x);
+qc_status rows_unpack(qc_job *job, const model_tensor *t, const qc_coder *stored, size_t n, const void *bytes,
+                      float *x);
 
 /* As rows_decode, read from the model: scratch for the stored bytes is given back. */
 qc_status rows_load(const model *m, qc_job *job, const qc_ops_row *ops, const model_tensor *t, const qc_coder *stored,
