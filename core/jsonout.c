@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 
 size_t utf8_length(const unsigned char *s)
 {
@@ -120,10 +121,16 @@ void put_json_count(json_out *j, const char *key, uint64_t value)
 void put_json_number(json_out *j, const char *key, double value)
 {
     begin_value(j, key);
-    if (isfinite(value))
-        fprintf(j->file, "%.9g", value);
-    else
+    if (!isfinite(value)) {
         fputs("null", j->file);
+        return;
+    }
+    char text[40];
+    int digits = 9; /* more only where they are needed to get the same number back */
+    do
+        snprintf(text, sizeof text, "%.*g", digits, value);
+    while (strtod(text, NULL) != value && digits++ < 17);
+    fputs(text, j->file);
 }
 
 void put_json_bool(json_out *j, const char *key, int value)

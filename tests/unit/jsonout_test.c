@@ -20,6 +20,7 @@ static void everything_reads_back(void **state)
     put_json_text(&j, "nothing", NULL);
     put_json_count(&j, "count", UINT64_C(9007199254740993));
     put_json_number(&j, "number", 0.5);
+    put_json_number(&j, "third", 1.0 / 3.0);
     put_json_number(&j, "nan", strtod("nan", NULL));
     put_json_bool(&j, "yes", 1);
     put_json_list(&j, "list");
@@ -38,8 +39,9 @@ static void everything_reads_back(void **state)
     assert_true(json_is_null(json_object_get(root, "nan")));
     assert_true(json_integer_value(json_object_get(root, "count")) == 9007199254740993);
     assert_true(json_is_true(json_object_get(root, "yes")));
+    assert_true(json_real_value(json_object_get(root, "third")) == 1.0 / 3.0); /* to the last bit */
     assert_int_equal(json_array_size(json_object_get(root, "list")), 2);
-    assert_int_equal(json_object_size(root), 7);
+    assert_int_equal(json_object_size(root), 8);
     json_decref(root);
     free(text);
 }
