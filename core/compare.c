@@ -29,7 +29,8 @@ struct schemes {
 
 static qc_status no_memory(qc_job *job)
 {
-    return qc_fail(job, QC_E_NOMEM, "out of memory for schemes");
+    job->fail(job, QC_E_NOMEM, "out of memory for schemes");
+    return QC_E_NOMEM;
 }
 
 /* ---- names ---- */
@@ -164,7 +165,9 @@ qc_status schemes_open(session *s, qc_job *job, const char *presets, const char 
     c->keep = keep;
     c->items = calloc(strlen(presets) + 1, sizeof *c->items); /* more than there are commas */
     c->comparison.rows = calloc(strlen(presets) + 2, sizeof *c->comparison.rows);
-    qc_status status = c->items && c->comparison.rows ? make_folder(c, job) : no_memory(job);
+    if (!c->items || !c->comparison.rows)
+        return no_memory(job);
+    qc_status status = make_folder(c, job);
     const char *preset;
     size_t length;
     while (status == QC_OK && next_preset(&presets, &preset, &length))
