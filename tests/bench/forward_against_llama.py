@@ -18,20 +18,19 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 
-CONTEXT = 512
 TEXTS = pathlib.Path(__file__).resolve().parents[1] / "models" / "tale-eval"
 
 
-def commands(tools, program, model, scratch, threads, windows):
+def commands(program, model, scratch, threads, options):
     """By job: what qcore and what llama.cpp is called with, for the same windows of the same text."""
-    ours = ["--context", CONTEXT, "--tokens", windows * CONTEXT, "--threads", threads, "-q"]
-    theirs = ["-m", model, "-c", CONTEXT, "--chunks", windows, "-t", threads]
+    ours = ["--context", options.context, "--tokens", options.windows * options.context, "--threads", threads, "-q"]
+    theirs = ["-m", model, "-c", options.context, "--chunks", options.windows, "-t", threads]
     evaluation, calibration = TEXTS / "eval.txt", TEXTS / "calibration.txt"
     return {
         "eval": ([program, "eval", model, "--text", evaluation, *ours],
-                 [tools / "llama-perplexity", "-f", evaluation, *theirs]),
+                 [options.tools / "llama-perplexity", "-f", evaluation, *theirs]),
         "calibrate": ([program, "calibrate", model, "--text", calibration, "--imatrix", scratch / "ours.gguf", *ours],
-                      [tools / "llama-imatrix", "-f", calibration, "-o", scratch / "theirs.gguf", "--no-ppl", *theirs]),
+                      [options.tools / "llama-imatrix", "-f", calibration, "-o", scratch / "theirs.gguf", "--no-ppl", *theirs]),
     }
 
 
@@ -48,12 +47,12 @@ def measure(command, log):
     return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def compare(job, pair, arguments, log):
+def compare(job, pair, options, log):
     times = []
-    for _ in range(arguments.pairs):
+    for _ in range(options.pairs):
         (log.parent / "ours.gguf").unlink(missing_ok=True)
         times.append([measure(command, log) for command in pair])
-    tokens = arguments.windows * CONTEXT
+    tokens = options.windows * options.context
     middle = [[statistics.median(run[who][what] for run in times) for what in range(3)] for who in (0, 1)]
     ratio, cpu_ratio = (statistics.median(theirs[what] / ours[what] for ours, theirs in times) for what in (0, 1))
     (wall, cpu, resident), (their_wall, their_cpu, their_resident) = middle
@@ -77,19 +76,21 @@ def main():
     parser.add_argument("--model", type=pathlib.Path)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--windows", type=int, default=16, help=f"of {CONTEXT} tokens (16)")
+    parser.add_argument("--windows", type=int, default=16, help="of text (16)")
+    parser.add_argument("--context", type=int, default=512, help="tokens of a window (512)")
     parser.add_argument("--jobs", nargs="+", default=["eval", "calibrate"])
-    arguments = parser.parse_args()
+    options = parser.parse_args()
+    options.tools = options.tools.absolute()
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
-        model = arguments.model or make_model(scratch)
+        model = options.model or make_model(scratch)
         print(f"{'':18} {'tokens a second':>20} {'':7} {'CPU seconds':>20} {'':7} {'resident MiB':>20}")
         print(f"threads {'job':10} {'qcore':>9} {'llama.cpp':>10} {'ratio':>7} {'qcore':>9} {'llama.cpp':>10} {'ratio':>7}"
-              f" {'qcore':>9} {'llama.cpp':>10}   medians of {arguments.pairs} pairs")
-        for threads in arguments.threads:
-            pairs = commands(arguments.tools.absolute(), qcore.PROGRAM, model, scratch, threads, arguments.windows)
-            for job in arguments.jobs:
-                print(f"{threads:7} {compare(job, pairs[job], arguments, scratch / 'log')}", flush=True)
+              f" {'qcore':>9} {'llama.cpp':>10}   medians of {options.pairs} pairs")
+        for threads in options.threads:
+            pairs = commands(qcore.PROGRAM, model, scratch, threads, options)
+            for job in options.jobs:
+                print(f"{threads:7} {compare(job, pairs[job], options, scratch / 'log')}", flush=True)
 
 
 if __name__ == "__main__":
