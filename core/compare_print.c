@@ -129,14 +129,10 @@ static size_t terminal_width(void)
 
 /* ---- for programs ---- */
 
-enum { DIGITS = 9, ALL_DIGITS = 17 };
-
-static void put_number(table *t, int known, double value, int digits)
+static void put_number(table *t, int known, double value)
 {
-    char text[CELL] = "";
-    if (known)
-        snprintf(text, sizeof text, "%.*g", digits, value);
-    table_put(t, text, NULL);
+    char text[NUMBER_TEXT];
+    table_put(t, known ? number_text(value, text) : "", NULL);
 }
 
 /* Two columns a figure: "kld.mean", "kld.mean.error". */
@@ -152,8 +148,8 @@ static void put_plain(table *t, const comparison *c, const figure *column, const
         return;
     }
     const figure *f = evaluation_figure(&row->judgement.metrics, column->metric, column->name);
-    put_number(t, f != NULL, f ? f->value : 0, DIGITS);
-    put_number(t, f && f->error >= 0, f ? f->error : 0, DIGITS);
+    put_number(t, f != NULL, f ? f->value : 0);
+    put_number(t, f && f->error >= 0, f ? f->error : 0);
 }
 
 static table plain_table(const comparison *c)
@@ -166,9 +162,9 @@ static table plain_table(const comparison *c)
     for (size_t i = 0; i < c->n_rows; i++) {
         const compared *row = &c->rows[i];
         table_put(&t, row->name, NULL);
-        put_number(&t, 1, row->bits, DIGITS);
-        put_number(&t, 1, (double)row->bytes, ALL_DIGITS);
-        put_number(&t, 1, change(c, row), DIGITS);
+        put_number(&t, 1, row->bits);
+        put_number(&t, 1, (double)row->bytes);
+        put_number(&t, 1, change(c, row));
         for_columns(&t, c, row, put_plain);
     }
     return t;

@@ -1,8 +1,8 @@
 #include "core/jsonout.h"
+#include "core/units.h"
 #include <assert.h>
 #include <inttypes.h>
 #include <math.h>
-#include <stdlib.h>
 
 size_t utf8_length(const unsigned char *s)
 {
@@ -125,12 +125,8 @@ void put_json_number(json_out *j, const char *key, double value)
         fputs("null", j->file);
         return;
     }
-    char text[40];
-    int digits = 9; /* more only where they are needed to get the same number back */
-    do
-        snprintf(text, sizeof text, "%.*g", digits, value);
-    while (strtod(text, NULL) != value && digits++ < 17);
-    fputs(text, j->file);
+    char text[NUMBER_TEXT];
+    fputs(number_text(value, text), j->file);
 }
 
 void put_json_bool(json_out *j, const char *key, int value)
