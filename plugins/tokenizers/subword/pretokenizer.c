@@ -1,5 +1,6 @@
 /* A pre-tokenizer is written down as a list of steps in one text, and looked up in a table of such texts. */
 #include "pretokenizer.h"
+#include "expressions.h"
 #include "patterns.h"
 
 enum { MAX_STEPS_BYTES = 4096, MAX_DEPTH = 8 };
@@ -93,16 +94,6 @@ int is_byte_level(const json_t *part)
     return holds_byte_level(part, "pretokenizers", 0) || holds_byte_level(part, "decoders", 0);
 }
 
-#define ENDINGS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-#define SPACES "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define SYMBOLS "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" SPACES
-#define LETTERS ENDINGS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|"
-#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
-#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
-#define WORDS(endings) \
-    "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" endings "|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER "*" endings "|"
-#define PATHS "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" SPACES
-
 enum { EITHER, IGNORES_MERGES, NEEDS_MERGES };
 
 /* The names and expressions are those of llama.cpp's llama-vocab.cpp in their original form. */
@@ -111,18 +102,15 @@ static const struct {
     int merges; /* model.ignore_merges */
 } table[] = {
     {"ByteLevel", "gpt-2", EITHER},
-    {"Split 's|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", "gpt-2", EITHER},
-    {"Split " LETTERS "\\p{N}{1,3}" SYMBOLS, "llama-bpe", IGNORES_MERGES},
-    {"Split " LETTERS "\\p{N}{1,3}" SYMBOLS, "dbrx", NEEDS_MERGES},
-    {"Split " LETTERS "\\p{N}" SYMBOLS, "qwen2", EITHER},
-    {"Split " ENDINGS "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" SPACES,
-     "qwen35", EITHER},
-    {"Split " WORDS("") "\\p{N}" PATHS, "tekken", EITHER},
-    {"Split " WORDS(ENDINGS "?") "\\p{N}{1,3}" PATHS, "gpt-4o", EITHER},
+    {"Split " GPT2, "gpt-2", EITHER},
+    {"Split " LLAMA3, "llama-bpe", IGNORES_MERGES},
+    {"Split " LLAMA3, "dbrx", NEEDS_MERGES},
+    {"Split " QWEN2, "qwen2", EITHER},
+    {"Split " QWEN35, "qwen35", EITHER},
+    {"Split " TEKKEN, "tekken", EITHER},
+    {"Split " GPT4O, "gpt-4o", EITHER},
     {"Digits individually\nByteLevel", "smollm", EITHER},
-    {"Split \\p{N}{1,3}\nSplit [一-龥぀-ゟ゠-ヿ]+\nSplit [!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"
-     "[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|" SPACES,
-     "deepseek-v3", EITHER},
+    {"Split \\p{N}{1,3}\nSplit [一-龥぀-ゟ゠-ヿ]+\nSplit " DEEPSEEK, "deepseek-v3", EITHER},
     {"Split [\\r\\n]\nSplit \\s?\\p{L}+\nSplit \\s?\\p{P}+\nSplit [一-龥ࠀ-一가-퟿]+\nDigits individually",
      "deepseek-coder", EITHER},
     {"Split  ?[^(\\s|[.,!?…。，、।۔،])]+", "bloom", EITHER},
