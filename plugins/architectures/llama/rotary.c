@@ -84,6 +84,8 @@ void read_rotary(reading *r, uint32_t head_size, rotary *out)
     out->size = meta_count(r, "rope.dimension_count", head_size, 2, head_size > 2 ? head_size : 2);
     if (out->size % 2)
         meta_reject(r, QC_E_CORRUPT, "rope.dimension_count", "%u, not an even number", out->size);
+    if (out->size > head_size)
+        meta_reject(r, QC_E_CORRUPT, "rope.dimension_count", "%u channels turn in heads of %u", out->size, head_size);
     read_scaling(r, out);
 }
 
