@@ -37,14 +37,14 @@ static int no_memory(void)
 
 /* ---- overrides ---- */
 
-/* `text` in YAML's double quotes. */
+/* `text` in YAML's double quotes, in which a bare line end would be a space. */
 static void quote(char *to, const char *text)
 {
     *to++ = '"';
     for (; *text; text++) {
-        if (*text == '"' || *text == '\\')
+        if (*text == '"' || *text == '\\' || *text == '\n' || *text == '\r')
             *to++ = '\\';
-        *to++ = *text;
+        *to++ = *text == '\n' ? 'n' : *text == '\r' ? 'r' : *text;
     }
     *to++ = '"';
     *to = 0;
@@ -164,7 +164,7 @@ static int take_argument(const command_spec *command, run_options *o, const char
     const option_spec spec = {"", OPTION_TEXT, command->argument_key};
     if (!command->argument_key || o->n_arguments++)
         return options_usage(command, "unexpected argument: ", argument);
-    const override_arg made = {strdup(argument), options_override(&spec, argument, 0)};
+    const override_arg made = {strdup(*argument ? argument : "MODEL"), options_override(&spec, argument, 0)};
     o->sets[o->n_sets++] = made;
     return made.name && made.set ? OPTIONS_GO_ON : no_memory();
 }
