@@ -38,11 +38,6 @@ static qc_status open_architecture(forward *f, qc_job *job)
     return status;
 }
 
-static const qc_meta *find_metadata(const qc_metadata *metadata, const char *key)
-{
-    return model_meta(((const metadata_view *)(const void *)metadata)->model, key);
-}
-
 /* ---- what the model consists of ---- */
 
 static qc_status refuse_model(const forward *f, qc_job *job, const char *why)
@@ -53,6 +48,16 @@ static qc_status refuse_model(const forward *f, qc_job *job, const char *why)
 static int is_matrix(const model_tensor *t)
 {
     return t->n_rows == t->dims[1] && t->n_rows > 1;
+}
+
+/* Without its last blocks a model runs, and is another one. */
+static qc_status refuse_blocks_left_over(const forward *f, qc_job *job)
+{
+    for (size_t i = 0; i < f->model->n_tensors; i++)
+        if (f->model->tensors[i].layer >= (int32_t)f->n_blocks)
+            return qc_fail(job, QC_E_CORRUPT, "%s cannot be run: it has %s, but block_count is %u", f->model->path,
+                           f->model->tensors[i].name, f->n_blocks);
+    return QC_OK;
 }
 
 static qc_status find_ends(forward *f, qc_job *job)
@@ -67,11 +72,13 @@ static qc_status find_ends(forward *f, qc_job *job)
         return refuse_model(f, job, "token_embd.weight or output.weight is missing or no matrix");
     if (f->embedding->dims[0] != width || f->output->dims[0] != width)
         return refuse_model(f, job, "token_embd.weight or output.weight is not as wide as embedding_length says");
+    if (f->embedding->dims[1] != f->output->dims[1])
+        return refuse_model(f, job, "token_embd.weight and output.weight have different numbers of rows");
     if (n_blocks == 0 || n_blocks > INT32_MAX)
         return refuse_model(f, job, "its metadata has no number of blocks (block_count)");
     f->n_blocks = (uint32_t)n_blocks;
     f->width = (size_t)width;
-    return QC_OK;
+    return refuse_blocks_left_over(f, job);
 }
 
 static int runs_through(const forward *f, const model_tensor *t)
@@ -160,6 +167,13 @@ static qc_status choose_batch(forward *f, qc_job *job)
     return QC_OK;
 }
 
+qc_status forward_blame(const forward *f, qc_job *job, qc_status status)
+{
+    if (status == QC_E_CORRUPT || status == QC_E_NUMERIC || status == QC_E_INVALID)
+        job_add_context(job, "%s", f->model->path);
+    return status;
+}
+
 /* ---- opening ---- */
 
 static qc_status find_ops(forward *f, qc_job *job)
@@ -194,7 +208,7 @@ qc_status forward_open(qc_job *job, registry *r, const model *m, uint64_t memory
     f->registry = r;
     f->host = job->host;
     f->memory = memory;
-    f->metadata = (metadata_view){{sizeof f->metadata.api, find_metadata}, m};
+    f->metadata = model_view_of(m);
     qc_status status = open_parts(f, job, folder);
     if (status == QC_OK)
         *out = f;

@@ -20,11 +20,6 @@ typedef struct decoded {
     uint64_t bytes;
 } decoded;
 
-typedef struct metadata_view {
-    qc_metadata api; /* first: find gets it back */
-    const model *model;
-} metadata_view;
-
 struct forward {
     const model *model;
     registry *registry;
@@ -33,7 +28,7 @@ struct forward {
     const qc_ops_matrix *matrices;
     const qc_architecture_desc *architecture;
     void *state; /* of the architecture */
-    metadata_view metadata;
+    model_view metadata;
     char *folder; /* for temporary files; NULL: the default */
     const model_tensor *embedding, *output; /* the same where they are tied */
     size_t width;
@@ -47,6 +42,8 @@ struct forward {
 };
 
 uint64_t forward_room(const forward *f); /* tokens that fit beside the largest block */
+/* What is wrong with a model is told with its path: there may be two that run. */
+qc_status forward_blame(const forward *f, qc_job *job, qc_status status);
 
 /* ---- forward_weights.c ---- */
 

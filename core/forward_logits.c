@@ -97,5 +97,5 @@ qc_status forward_logits(forward *f, qc_job *job, const hidden_states *h, const 
     if (status == QC_OK)
         status = check_logits(&s, job, rows);
     free(x);
-    return status;
+    return forward_blame(f, job, status);
 }

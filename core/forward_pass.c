@@ -81,7 +81,10 @@ static qc_status find_weight(const pass *p, qc_job *job, const char *name, int32
     if (!t)
         return qc_fail(job, QC_E_CORRUPT, "%s: the model has no tensor %s", pass_block(p, block), name);
     uint64_t matrices = t->dims[2] * t->dims[3];
-    if (expert < 0 ? matrices != 1 : (uint64_t)expert >= matrices)
+    if (expert < 0 && matrices != 1)
+        return qc_fail(job, QC_E_CORRUPT, "%s: one matrix was expected, it has %llu", name,
+                       (unsigned long long)matrices);
+    if (expert >= 0 && (uint64_t)expert >= matrices)
         return qc_fail(job, QC_E_CORRUPT, "%s: there is no matrix %d among its %llu", name, (int)expert,
                        (unsigned long long)matrices);
     return QC_OK;

@@ -207,7 +207,7 @@ qc_status forward_run(forward *f, qc_job *job, const sequences *s, const forward
     running r = {.forward = f, .sequences = s, .watch = watch, .shown = shown};
     *out = NULL;
     forward_forget(f);
-    qc_status status = run_all(&r, job);
+    qc_status status = forward_blame(f, job, run_all(&r, job));
     forward_forget(f);
     free(r.x);
     free(r.pass.starts);

@@ -224,6 +224,16 @@ const qc_meta *model_meta(const model *m, const char *key)
     return metas_find(m->metas, m->n_metas, key);
 }
 
+static const qc_meta *find_in_view(const qc_metadata *metadata, const char *key)
+{
+    return model_meta(((const model_view *)(const void *)metadata)->model, key);
+}
+
+model_view model_view_of(const model *m)
+{
+    return (model_view){{sizeof(qc_metadata), find_in_view}, m};
+}
+
 uint64_t model_count(const model *m, const char *key, size_t layer, uint64_t fallback)
 {
     return metas_count(m->metas, m->n_metas, key, layer, fallback);

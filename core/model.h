@@ -53,6 +53,14 @@ qc_status model_open(qc_job *job, registry *r, const recipe *recipe, const struc
 void model_free(model *m);
 const qc_meta *model_meta(const model *m, const char *key);
 const model_tensor *model_find(const model *m, const char *name); /* by canonical name; NULL: none */
+
+/* Its metadata as plugins look at it; must stay where it is while they do. */
+typedef struct model_view {
+    qc_metadata api; /* first: find gets the view back */
+    const model *model;
+} model_view;
+
+model_view model_view_of(const model *m);
 /* A count from "<arch>.<key>" (scalar, or element `layer` of a per-layer array); fallback where it is absent. */
 uint64_t model_count(const model *m, const char *key, size_t layer, uint64_t fallback);
 

@@ -1,11 +1,9 @@
-#include "core/array.h"
 #include "core/job.h"
+#include "core/text.h"
 #include "core/tokens.h"
-#include <errno.h>
+#include <stdlib.h>
 
-enum { FIRST_PIECE = 1 << 16 };
-
-static const uint64_t MOST_BYTES = (uint64_t)1 << 32; /* of a text file */
+static const size_t MOST_BYTES = (size_t)1 << 31; /* of a text file */
 
 void token_list_free(token_list *list)
 {
@@ -22,40 +20,12 @@ void sequences_free(sequences *s)
 
 /* ---- files ---- */
 
-static qc_status grow(qc_job *job, char **text, size_t *capacity)
-{
-    size_t more = *capacity ? 2 * *capacity : FIRST_PIECE;
-    char *grown = *capacity < MOST_BYTES ? realloc(*text, more) : NULL;
-    if (!grown)
-        return qc_fail(job, QC_E_NOMEM, "out of memory for a text of more than %zu bytes", *capacity);
-    *text = grown;
-    *capacity = more;
-    return QC_OK;
-}
-
-/* All bytes to the end, of pipes too; owned: free. */
-static qc_status read_all(qc_job *job, FILE *file, char **text, size_t *n)
-{
-    size_t capacity = 0;
-    do {
-        qc_status status = *n == capacity ? grow(job, text, &capacity) : QC_OK;
-        if (status != QC_OK)
-            return status;
-        *n += fread(*text + *n, 1, capacity - *n, file);
-    } while (!feof(file) && !ferror(file));
-    return ferror(file) ? qc_fail(job, QC_E_IO, "%s", strerror(errno)) : QC_OK;
-}
-
 static qc_status read_text(qc_job *job, const char *path, char **text, size_t *n)
 {
-    FILE *file = fopen(path, "rb");
-    if (!file)
-        return qc_fail(job, QC_E_IO, "%s", strerror(errno));
-    qc_status status = read_all(job, file, text, n);
-    fclose(file);
+    qc_status status = text_read(job, path, MOST_BYTES, text, n);
     if (status == QC_OK && *n > 0 && (*text)[*n - 1] == '\n')
         --*n;
-    return status == QC_OK && *n == 0 ? qc_fail(job, QC_E_INVALID, "the text is empty") : status;
+    return status == QC_OK && *n == 0 ? qc_fail(job, QC_E_INVALID, "%s: the text is empty", path) : status;
 }
 
 static qc_status read_file(const tokenizer *t, qc_job *job, const char *path, token_list *out)
@@ -63,11 +33,12 @@ static qc_status read_file(const tokenizer *t, qc_job *job, const char *path, to
     char *text = NULL;
     size_t n = 0;
     qc_status status = read_text(job, path, &text, &n);
-    if (status == QC_OK)
+    if (status == QC_OK) {
         status = tokenizer_encode(t, job, text, n, QC_ENCODE_ADD, out);
+        if (status != QC_OK && status != QC_E_CANCELLED)
+            job_add_context(job, "%s", path);
+    }
     free(text);
-    if (status != QC_OK && status != QC_E_CANCELLED)
-        job_add_context(job, "%s", path);
     return status;
 }
 

@@ -4,6 +4,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { FIRST_BYTES = 1 << 16 };
+
+/* Room for all bytes to the end, of pipes too, and for one beyond the most that there may be. 0: out of memory. */
+static int read_all(FILE *file, size_t most, char **text, size_t *n)
+{
+    size_t room = 0;
+    do {
+        room = room ? 2 * room : FIRST_BYTES;
+        room = room > most ? most + 1 : room;
+        char *grown = realloc(*text, room);
+        if (!grown)
+            return 0;
+        *text = grown;
+        *n += fread(*text + *n, 1, room - *n, file);
+    } while (*n == room && room <= most);
+    return 1;
+}
+
 qc_status text_read(qc_job *job, const char *path, size_t most, char **text, size_t *n)
 {
     *text = NULL;
@@ -11,10 +29,8 @@ qc_status text_read(qc_job *job, const char *path, size_t most, char **text, siz
     FILE *file = fopen(path, "rb");
     if (!file)
         return qc_fail(job, QC_E_IO, "%s: %s", path, strerror(errno));
-    *text = malloc(most + 1);
-    if (*text)
-        *n = fread(*text, 1, most + 1, file);
-    qc_status status = !*text         ? qc_fail(job, QC_E_NOMEM, "out of memory for %s", path)
+    int fits = read_all(file, most, text, n);
+    qc_status status = !fits          ? qc_fail(job, QC_E_NOMEM, "out of memory for %s", path)
                        : ferror(file) ? qc_fail(job, QC_E_IO, "%s: %s", path, strerror(errno))
                        : *n > most    ? qc_fail(job, QC_E_LIMIT, "%s: more than %zu bytes", path, most)
                                       : QC_OK;

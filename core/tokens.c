@@ -4,25 +4,15 @@
 #include "core/names.h"
 #include <stdlib.h>
 
-typedef struct metadata_view {
-    qc_metadata api; /* first: find gets it back */
-    const model *model;
-} metadata_view;
-
 struct tokenizer {
     const qc_host *host;
     const qc_tokenizer_desc *plugin;
     const char *id, *path; /* of the plugin, of the model: for messages */
     void *state;
-    metadata_view metadata;
+    model_view metadata;
 };
 
 /* ---- opening ---- */
-
-static const qc_meta *find_meta(const qc_metadata *metadata, const char *key)
-{
-    return model_meta(((const metadata_view *)(const void *)metadata)->model, key);
-}
 
 /* The plugin whose manifest has the metadata's tokenizer.ggml.model under `gguf`. */
 static const plugin_entry *find_plugin(const registry *r, const char *name)
@@ -74,7 +64,7 @@ qc_status tokenizer_open(qc_job *job, registry *r, const model *m, tokenizer **o
         return job->fail(job, QC_E_NOMEM, "out of memory for a tokenizer");
     t->host = job->host;
     t->path = m->path;
-    t->metadata = (metadata_view){{sizeof t->metadata.api, find_meta}, m};
+    t->metadata = model_view_of(m);
     qc_status status = open_plugin(t, job, r);
     if (status == QC_OK)
         *out = t;
@@ -111,6 +101,8 @@ typedef struct pusher {
 static qc_status push_ids(const qc_tokens *out, qc_job *job, const uint32_t *ids, size_t n)
 {
     token_list *list = ((const pusher *)(const void *)out)->list;
+    if (job_cancelled()) /* texts may be long */
+        return qc_fail(job, QC_E_CANCELLED, "interrupted");
     if (n > list->capacity - list->n) {
         size_t capacity = list->capacity < 2048 ? 4096 : 2 * list->capacity;
         while (capacity < list->n + n)
@@ -132,7 +124,7 @@ qc_status tokenizer_encode(const tokenizer *t, qc_job *job, const char *text, si
     size_t mark = job_mark(job);
     qc_status status = t->plugin->encode(job, t->state, text, n, flags, &p.api);
     job_release(job, mark);
-    if (status != QC_OK)
+    if (status != QC_OK && status != QC_E_CANCELLED)
         job_add_context(job, "tokenizer %s", t->id);
     return status;
 }
