@@ -1,6 +1,7 @@
 /* qcore calibrate MODEL: what the layers of a model see, saved for later runs and for other programs. */
 #include "core/commands.h"
 #include "core/quantize.h"
+#include <string.h>
 
 static const char help[] = "qcore calibrate runs a text through a model and saves what its layers see.\n"
                            "\n"
@@ -42,14 +43,24 @@ typedef struct calibrate_state {
     statistics *statistics;
 } calibrate_state;
 
+static qc_status check_names(session *s, qc_job *job, const char *imatrix)
+{
+    const char *all = s->recipe->calibration.output;
+    if (!imatrix && !all)
+        return qc_fail(job, QC_E_INVALID, "nowhere to save it: name --imatrix FILE or --output FILE");
+    if (imatrix && all && strcmp(imatrix, all) == 0)
+        return qc_fail(job, QC_E_INVALID, "%s: --imatrix and --output save two different files", all);
+    return imatrix ? statistics_check_path(job, s->registry, s->recipe, imatrix) : QC_OK;
+}
+
 static qc_status record_and_save(session *s, qc_job *job, calibrate_state *c)
 {
     const recipe *rec = s->recipe;
     const char *imatrix = s->options->own[OPTION_IMATRIX];
     uint32_t wanted = 0;
-    if (!imatrix && !rec->calibration.output)
-        return qc_fail(job, QC_E_INVALID, "nowhere to save it: name --imatrix FILE or --output FILE");
-    qc_status status = open_model(s, job, rec, NULL, &c->model);
+    qc_status status = check_names(s, job, imatrix);
+    if (status == QC_OK)
+        status = open_model(s, job, rec, NULL, &c->model);
     if (status == QC_OK)
         status = statistics_wanted(job, s->registry, rec, &wanted);
     if (status == QC_OK)

@@ -75,6 +75,8 @@ static qc_status make_plan(session *s, qc_job *job, run_state *r)
     qc_status status = rules_check_roles(job, rec->quantize.rules, s->roles);
     if (status == QC_OK)
         status = open_model(s, job, rec, NULL, &r->model);
+    if (status == QC_OK)
+        status = judge_foresee(s, job, rec, r->model);
     if (status == QC_OK && rec->calibration.text.n)
         status = statistics_wanted(job, s->registry, rec, &wanted);
     if (status == QC_OK && s->options->dry_run && rec->calibration.text.n)

@@ -49,6 +49,20 @@ qc_status judge_layers(session *s, qc_job *job, const recipe *rec, const model *
     return status;
 }
 
+qc_status judge_foresee(session *s, qc_job *job, const recipe *rec, const model *m)
+{
+    evaluator *e = NULL;
+    forward *f = NULL;
+    if (!rec->evaluate.at.file)
+        return QC_OK;
+    qc_status status = evaluator_open(job, s->registry, rec, m, m, &e);
+    evaluator_free(e);
+    if (status == QC_OK)
+        status = forward_open(job, s->registry, m, rec->run.memory, NULL, &f);
+    forward_free(f);
+    return status;
+}
+
 qc_status judge_metrics(session *s, qc_job *job, evaluator *e, const model *m, judgement *out)
 {
     qc_status status = session_start_workers(s, job, 0);

@@ -16,6 +16,8 @@ typedef struct judgement {
  * where the recipe has neither, or says layers: false, nothing is done. */
 qc_status judge_layers(session *s, qc_job *job, const recipe *recipe, const model *original, const model *written,
                        judgement *out);
+/* Fails for what would fail once the work is done: texts, metrics, a family that no plugin runs. m: the original. */
+qc_status judge_foresee(session *s, qc_job *job, const recipe *recipe, const model *m);
 /* The metrics of `m`, as an evaluator has them. */
 qc_status judge_metrics(session *s, qc_job *job, evaluator *e, const model *m, judgement *out);
 

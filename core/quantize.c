@@ -57,7 +57,10 @@ qc_status statistics_wanted(qc_job *job, registry *r, const recipe *rec, uint32_
 static qc_status record(session *s, qc_job *job, const recipe *rec, const model *m, uint32_t wanted, statistics **out)
 {
     uint64_t bytes, steps;
-    qc_status status = statistics_forecast(job, s->registry, rec, m, wanted, &bytes, &steps);
+    const char *path = rec->calibration.output;
+    qc_status status = path ? statistics_check_path(job, s->registry, rec, path) : QC_OK;
+    if (status == QC_OK)
+        status = statistics_forecast(job, s->registry, rec, m, wanted, &bytes, &steps);
     if (status == QC_OK)
         status = session_start_workers(s, job, 0);
     if (status != QC_OK)
@@ -67,8 +70,8 @@ static qc_status record(session *s, qc_job *job, const recipe *rec, const model 
     status = statistics_record(pool_job(s->workers), s->registry, rec, m, wanted, s->progress, out);
     progress_clear(s->progress);
     status = session_worker_status(s, job, status);
-    if (status == QC_OK && rec->calibration.output)
-        status = statistics_write(*out, job, s->registry, rec, rec->calibration.output, wanted);
+    if (status == QC_OK && path)
+        status = statistics_write(*out, job, s->registry, rec, path, wanted);
     return status;
 }
 

@@ -37,6 +37,9 @@ uint32_t statistics_known(const statistics *s); /* QC_STAT_* that every entry ha
 qc_status statistics_write(const statistics *s, qc_job *job, registry *r, const recipe *recipe, const char *path,
                            uint32_t which);
 
+/* Fails where the name or the place of such a file would be refused in the end, when all has been recorded. */
+qc_status statistics_check_path(qc_job *job, registry *r, const recipe *recipe, const char *path);
+
 /* What was recorded, for people and for programs. */
 void statistics_print(const statistics *s, FILE *file);
 void statistics_json(const statistics *s, FILE *file);

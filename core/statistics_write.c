@@ -367,3 +367,16 @@ qc_status statistics_write(const statistics *s, qc_job *job, registry *r, const 
     job_release(job, mark);
     return status;
 }
+
+qc_status statistics_check_path(qc_job *job, registry *r, const recipe *rec, const char *path)
+{
+    writing w = {.job = job, .path = path};
+    qc_status status = choose_format(&w, r);
+    if (status == QC_OK)
+        status = spare_inputs(&w, rec);
+    if (status == QC_OK)
+        status = target_new(job, path, 0, rec->output.overwrite, &w.target);
+    target_free(w.target);
+    settings_free(w.settings);
+    return status;
+}
