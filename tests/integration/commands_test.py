@@ -36,7 +36,12 @@ MISTAKES = [
     (["calibrate", TALE, "--text", TEXT, "--output", "x.gguf", "--tokens", "many"], "--tokens", 2),
     (["calibrate", TALE, "--text", TEXT, "--output", "x.gguf", "--context", "4"], "--context", 2),
     (["calibrate", "none", "--text", TEXT, "--output", "x.gguf"], "none", 5),
+    (["calibrate", TALE, "--text", "none.txt", "--imatrix", "x.txt"], "x.txt does not tell by its name", 2),
+    (["calibrate", TALE, "--text", "none.txt", "--output", "x.txt"], "x.txt does not tell by its name", 2),
+    (["calibrate", TALE, "--text", TEXT, "--imatrix", "x.gguf", "--output", "x.gguf"], "two different files", 2),
     (["eval"], "no model given", 2),
+    (["eval", "", "--text", TEXT], "MODEL", 2),
+    (["eval", TALE, "--text", ""], "--text", 2),
     (["eval", TALE], "evaluate is missing", 2),
     (["eval", TALE, TALE, "--text", TEXT], "unexpected argument", 2),
     (["eval", TALE, "--text", TEXT, "--metrics", "perplexty"], "did you mean 'perplexity'", 2),
@@ -104,6 +109,34 @@ class CommandsTest(unittest.TestCase):
                 process = qcore.run(command, "--frobnicate")
                 self.assertEqual((process.returncode, process.stdout), (2, ""))
                 self.assertIn("frobnicate", process.stderr)
+
+    def test_paths_with_marks_of_yaml(self):
+        for name in ["it's \"so\" #1: [a]{b}, c", "back\\slash", "a\nline", "a\rreturn", "tab\tbed", "- *x", "ümlaut"]:
+            with self.subTest(name):
+                (self.scratch / name).write_bytes(TEXT.read_bytes()[:4000])
+                arguments = ["eval", TALE, "--text", name, "--tokens", 128, "--context", 64, "--json", "-q"]
+                self.assertEqual(json.loads(self.run_well(*arguments))["tokens"], 128)
+
+    def expect_refusal(self, arguments, words, status):
+        process = qcore.run(*arguments, cwd=self.scratch)
+        self.assertEqual((process.returncode, process.stdout), (status, ""), process.stderr)
+        self.assertRegex(process.stderr, f"^qcore: error: .*{words}")
+
+    def test_what_fails_in_the_end_fails_at_once(self):
+        """Even the text, which is not there, is looked for later."""
+        (self.scratch / "x.gguf").write_bytes(b"kept")
+        for option in "--imatrix", "--output":
+            self.expect_refusal(["calibrate", TALE, "--text", "none.txt", option, "x.gguf"], "x.gguf exists already", 2)
+        self.assertEqual((self.scratch / "x.gguf").read_bytes(), b"kept")
+
+    def test_a_run_that_cannot_be_judged_is_not_begun(self):
+        run = ["-s", f"model.path={TALE}", "-s", "quantize.preset=Q8_0", "-s", "output.path=out/x.gguf"]
+        (self.scratch / "short.txt").write_text("Once upon a time.")
+        for setting, words, status in [("text=none.txt", "none.txt", 5), ("text=short.txt", "tokens", 2),
+                                       ("metrics=[{tasks: {file: none.jsonl}}]", "none.jsonl", 5)]:
+            with self.subTest(setting):
+                self.expect_refusal([*run, "-s", f"evaluate.{setting}"], words, status)
+                self.assertFalse((self.scratch / "out").exists())
 
     def test_a_recipe_says_what_the_command_line_does_not(self):
         recipe = self.scratch / "recipe.yaml"
