@@ -1,5 +1,6 @@
 /* qcore -c RECIPE: from the recipe to the report. */
 #include "core/commands.h"
+#include "core/host.h"
 #include "core/judge.h"
 #include "core/quantize.h"
 #include "core/report.h"
@@ -67,6 +68,20 @@ static void run_free(run_state *r)
     model_free(r->model);
 }
 
+/* Recording may take hours: whether there can be a plan, and the output be made where it is wanted, is better known now.
+ * Warnings come when it counts. */
+static qc_status foresee(session *s, qc_job *job, const model *m)
+{
+    quantization tried = {.session = s, .recipe = s->recipe, .model = m};
+    host_set_log_level(s->host, QC_LOG_ERROR);
+    qc_status status = quantization_plan(&tried, job);
+    if (status == QC_OK)
+        status = output_open(job, s->registry, tried.plan, &tried.output);
+    quantization_free(&tried);
+    host_set_log_level(s->host, QC_LOG_WARNING);
+    return status;
+}
+
 static qc_status make_plan(session *s, qc_job *job, run_state *r)
 {
     const recipe *rec = s->recipe;
@@ -79,6 +94,8 @@ static qc_status make_plan(session *s, qc_job *job, run_state *r)
         status = judge_foresee(s, job, rec, r->model);
     if (status == QC_OK && rec->calibration.text.n)
         status = statistics_wanted(job, s->registry, rec, &wanted);
+    if (status == QC_OK && !s->options->dry_run && rec->calibration.text.n)
+        status = foresee(s, job, r->model);
     if (status == QC_OK && s->options->dry_run && rec->calibration.text.n)
         status = statistics_forecast(job, s->registry, rec, r->model, wanted, &bytes, &steps);
     else if (status == QC_OK)

@@ -129,6 +129,15 @@ class CommandsTest(unittest.TestCase):
             self.expect_refusal(["calibrate", TALE, "--text", "none.txt", option, "x.gguf"], "x.gguf exists already", 2)
         self.assertEqual((self.scratch / "x.gguf").read_bytes(), b"kept")
 
+    def test_a_run_that_cannot_be_written_is_not_begun(self):
+        """Nor is its text run: what that would fail of, a window too long for it, is said without the mistake."""
+        run = ["-s", f"model.path={TALE}", "-s", "output.path=x.gguf", "-s", f"calibration.text={TEXT}",
+               "-s", "calibration.tokens=64"]
+        self.expect_refusal([*run, "-s", "quantize.preset=Q8_0"], "one window needs 512", 2)
+        (self.scratch / "x.gguf").write_bytes(b"kept")
+        self.expect_refusal([*run, "-s", "quantize.preset=Q8_0"], "x.gguf exists already", 2)
+        self.assertEqual((self.scratch / "x.gguf").read_bytes(), b"kept")
+
     def test_a_run_that_cannot_be_judged_is_not_begun(self):
         run = ["-s", f"model.path={TALE}", "-s", "quantize.preset=Q8_0", "-s", "output.path=out/x.gguf"]
         (self.scratch / "short.txt").write_text("Once upon a time.")
