@@ -147,7 +147,10 @@ static qc_status run_attention(const frame *f)
     uint64_t q_cols = (uint64_t)heads * h->head_size, k_cols = (uint64_t)key_heads * h->head_size;
     float *q = f->wide, *k = q + f->pass->n_tokens * q_cols, *v = k + f->pass->n_tokens * k_cols;
     const linear projections[] = {{"attn_q", q}, {"attn_k", k}, {"attn_v", v}};
-    heads_work work = {.h = h, .of = {{q, heads, 1}, {k, key_heads, 1}, {v, key_heads, 0}}};
+    heads_work work = {.h = h,
+                       .of = {{.rows = q, .heads = heads, .rotated = 1},
+                              {.rows = k, .heads = key_heads, .rotated = 1},
+                              {.rows = v, .heads = key_heads}}};
     attention attending = {h, NULL, block, heads, key_heads, h->window[block], q, k, v};
     span *spans = NULL;
     size_t n_spans = 0;
