@@ -150,14 +150,21 @@ class CalibrateTest(unittest.TestCase):
             numpy.testing.assert_allclose(tensors[name + SUMS].ravel(), (x * x).sum(axis=0), rtol=1e-6)
             numpy.testing.assert_array_equal(tensors[name + ".absmax"].ravel(), numpy.abs(x).max(axis=0))
 
-    def test_same_bytes_for_threads_cpu_and_memory(self):
-        options = "--record", "gram,absmax,samples", "--output-weight", "--tokens", 1536
+    def same_bytes(self, tokens, *variants):
+        options = "--record", "gram,absmax,samples", "--output-weight", "--context", 128, "--tokens", tokens
         want = self.record(self.scratch / "want.gguf", *options).read_bytes()
-        for more in (("-t", 1), ("-t", 2), ("-t", 7), ("--cpu-mask", "generic"), ("--cpu-mask", "x86-v3"),
-                     ("--cpu-mask", "x86-v4"), ("--memory", "48MiB")):
+        for more in variants:
             file = self.record(self.scratch / "other.gguf", *options, *more)
             self.assertEqual(file.read_bytes(), want, more)
             file.unlink()
+
+    def test_same_bytes_for_threads_and_memory(self):
+        """Six windows, of which the least memory has room for four at a time."""
+        self.same_bytes(768, ("-t", 1), ("-t", 2), ("-t", 7), ("--memory", "43MiB"))
+
+    def test_same_bytes_for_cpu_levels(self):
+        """Few tokens: the level without vectors takes 60 times as long."""
+        self.same_bytes(256, ("--cpu-mask", "generic"), ("--cpu-mask", "x86-v3"), ("--cpu-mask", "x86-v4"))
 
     def test_several_texts_are_one(self):
         text = TEXT.read_text()
