@@ -28,13 +28,13 @@ static qc_status read_text(qc_job *job, const char *path, char **text, size_t *n
     return status == QC_OK && *n == 0 ? qc_fail(job, QC_E_INVALID, "%s: the text is empty", path) : status;
 }
 
-static qc_status read_file(const tokenizer *t, qc_job *job, const char *path, token_list *out)
+static qc_status read_file(const tokenizer *t, qc_job *job, const char *path, size_t most, token_list *out)
 {
     char *text = NULL;
     size_t n = 0;
     qc_status status = read_text(job, path, &text, &n);
     if (status == QC_OK) {
-        status = tokenizer_encode(t, job, text, n, QC_ENCODE_ADD, out);
+        status = tokenizer_encode_first(t, job, text, n, QC_ENCODE_ADD, most, out);
         if (status != QC_OK && status != QC_E_CANCELLED)
             job_add_context(job, "%s", path);
     }
@@ -45,14 +45,13 @@ static qc_status read_file(const tokenizer *t, qc_job *job, const char *path, to
 qc_status tokenizer_read(const tokenizer *t, qc_job *job, const char *const *paths, size_t n_paths, size_t most,
                          token_list *out)
 {
-    size_t before = out->n;
-    for (size_t i = 0; i < n_paths && (most == 0 || out->n - before < most); i++) {
-        qc_status status = read_file(t, job, paths[i], out);
+    size_t before = out->n, done = 0;
+    for (size_t i = 0; i < n_paths && (most == 0 || done < most); i++) {
+        qc_status status = read_file(t, job, paths[i], most ? most - done : 0, out);
         if (status != QC_OK)
             return status;
+        done = out->n - before;
     }
-    if (most != 0 && out->n - before > most)
-        out->n = before + most;
     return QC_OK;
 }
 
@@ -88,9 +87,11 @@ qc_status sequences_cut(const tokenizer *t, qc_job *job, const token_list *text,
     if (context == 0)
         return qc_fail(job, QC_E_INVALID, "a window needs at least one token");
     if (text->n < context)
-        return qc_fail(job, QC_E_INVALID,
-                       "the text has %zu tokens, one window needs %zu: take a longer text or a smaller context",
-                       text->n, context);
+        return qc_fail(
+            job, QC_E_INVALID,
+            "the text has %zu token%s, one window needs %zu: take a longer text, more tokens of it, or a smaller "
+            "context",
+            text->n, text->n == 1 ? "" : "s", context);
     size_t step = stride ? stride : context;
     out->n = (text->n - context) / step + 1;
     qc_status status = make_windows(job, out, context);

@@ -96,35 +96,56 @@ const char *tokenizer_piece(const tokenizer *t, uint32_t token, size_t *n)
 typedef struct pusher {
     qc_tokens api; /* first: push gets it back */
     token_list *list;
+    size_t most; /* that the list will hold */
 } pusher;
 
+static int grow(token_list *list, size_t n)
+{
+    size_t capacity = list->capacity < 2048 ? 4096 : 2 * list->capacity;
+    while (capacity < list->n + n)
+        capacity *= 2;
+    uint32_t *more = capacity <= SIZE_MAX / sizeof *more ? realloc(list->ids, capacity * sizeof *more) : NULL;
+    if (!more)
+        return 0;
+    list->ids = more;
+    list->capacity = capacity;
+    return 1;
+}
+
+/* When the list is full, the plugin is made to end: it returns what this returns. */
 static qc_status push_ids(const qc_tokens *out, qc_job *job, const uint32_t *ids, size_t n)
 {
-    token_list *list = ((const pusher *)(const void *)out)->list;
+    const pusher *p = (const pusher *)(const void *)out;
+    token_list *list = p->list;
     if (job_cancelled()) /* texts may be long */
         return qc_fail(job, QC_E_CANCELLED, "interrupted");
-    if (n > list->capacity - list->n) {
-        size_t capacity = list->capacity < 2048 ? 4096 : 2 * list->capacity;
-        while (capacity < list->n + n)
-            capacity *= 2;
-        uint32_t *more = capacity <= SIZE_MAX / sizeof *more ? realloc(list->ids, capacity * sizeof *more) : NULL;
-        if (!more)
-            return qc_fail(job, QC_E_NOMEM, "out of memory for %zu tokens", list->n + n);
-        list->ids = more;
-        list->capacity = capacity;
+    size_t room = p->most - list->n, taken = n < room ? n : room;
+    if (taken > list->capacity - list->n && !grow(list, taken))
+        return qc_fail(job, QC_E_NOMEM, "out of memory for %zu tokens", list->n + n);
+    if (taken)
+        memcpy(list->ids + list->n, ids, taken * sizeof *ids);
+    list->n += taken;
+    return taken < n || list->n == p->most ? QC_E_CANCELLED : QC_OK;
+}
+
+qc_status tokenizer_encode_first(const tokenizer *t, qc_job *job, const char *text, size_t n, uint32_t flags,
+                                 size_t most, token_list *out)
+{
+    most = most && most < SIZE_MAX - out->n ? out->n + most : SIZE_MAX;
+    const pusher p = {{sizeof p.api, push_ids}, out, most};
+    size_t mark = job_mark(job);
+    qc_status status = t->plugin->encode(job, t->state, text, n, flags, &p.api);
+    job_release(job, mark);
+    if (status == QC_E_CANCELLED && out->n == most) {
+        job_forgive(job);
+        return QC_OK;
     }
-    memcpy(list->ids + list->n, ids, n * sizeof *ids);
-    list->n += n;
-    return QC_OK;
+    if (status != QC_OK && status != QC_E_CANCELLED)
+        job_add_context(job, "tokenizer %s", t->id);
+    return status;
 }
 
 qc_status tokenizer_encode(const tokenizer *t, qc_job *job, const char *text, size_t n, uint32_t flags, token_list *out)
 {
-    const pusher p = {{sizeof p.api, push_ids}, out};
-    size_t mark = job_mark(job);
-    qc_status status = t->plugin->encode(job, t->state, text, n, flags, &p.api);
-    job_release(job, mark);
-    if (status != QC_OK && status != QC_E_CANCELLED)
-        job_add_context(job, "tokenizer %s", t->id);
-    return status;
+    return tokenizer_encode_first(t, job, text, n, flags, 0, out);
 }

@@ -26,6 +26,9 @@ void tokenizer_special(const tokenizer *t, qc_special_tokens *out);
 /* Appends ids; flags: QC_ENCODE_*. */
 qc_status tokenizer_encode(const tokenizer *t, qc_job *job, const char *text, size_t n, uint32_t flags,
                            token_list *out);
+/* The same, but at most `most` (0: all); the rest of the text is left alone. */
+qc_status tokenizer_encode_first(const tokenizer *t, qc_job *job, const char *text, size_t n, uint32_t flags,
+                                 size_t most, token_list *out);
 const char *tokenizer_piece(const tokenizer *t, uint32_t token, size_t *n);
 void token_list_free(token_list *list);
 

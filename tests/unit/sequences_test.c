@@ -96,6 +96,11 @@ static void texts_follow_each_other(void **state)
     f.ids.n = 0;
     assert_int_equal(tokenizer_read(f.tokenizer, f.job, both, 2, n, &f.ids), QC_OK);
     expect_ids(&f, &expected, n);
+    for (size_t most = 1; most < expected.n; most++) {
+        f.ids.n = 0;
+        assert_int_equal(tokenizer_read(f.tokenizer, f.job, both, 2, most, &f.ids), QC_OK);
+        expect_ids(&f, &expected, most);
+    }
     token_list_free(&expected);
     fixture_end(&f);
 }
@@ -135,6 +140,12 @@ static void long_texts_are_read_whole(void **state)
         length += n;
     }
     assert_int_equal(length, 5 * WORDS);
+    token_list all = f.ids;
+    f.ids = (token_list){0};
+    assert_int_equal(read_one(&f, scratch_path(f.scratch, "l.txt"), 3000), QC_OK);
+    expect_ids(&f, &all, 3000);
+    assert_true(f.ids.capacity < all.n / 4); /* what is not wanted was not made */
+    token_list_free(&all);
     fixture_end(&f);
 }
 
