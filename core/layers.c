@@ -7,7 +7,9 @@
 /* Pieces of fixed size: what is summed in them does not depend on batches or threads. */
 enum {
     TOKENS = 256, /* whose outputs are held against each other at once */
-    ROWS = 1 << 12, /* of an output.weight decoded at once */
+    PIECE_NUMBERS = 1 << 22, /* of an output.weight decoded at once, in whole rows */
+    LEAST_ROWS = 64,
+    MOST_ROWS = 1 << 12,
     ROW_PIECE = 16 /* a worker's share of rows */
 };
 
@@ -184,12 +186,19 @@ static qc_status compare_linear(const comparing *c, qc_job *job, const model_ten
 
 /* ---- the output ---- */
 
+static size_t piece_rows(size_t rows, size_t cols)
+{
+    size_t n = PIECE_NUMBERS / cols;
+    n = n < LEAST_ROWS ? LEAST_ROWS : n > MOST_ROWS ? MOST_ROWS : n;
+    return rows < n ? rows : n;
+}
+
 /* The matrix that may be larger than a block: a piece of its rows at a time, sums of a token over the pieces in order. */
 static qc_status compare_output(const comparing *c, qc_job *job, const model_tensor *t, const float *x, size_t n)
 {
     layer_loss *loss;
     const model_tensor *written;
-    size_t rows = (size_t)t->dims[1], cols = (size_t)t->dims[0], most = rows < ROWS ? rows : ROWS;
+    size_t rows = (size_t)t->dims[1], cols = (size_t)t->dims[0], most = piece_rows(rows, cols);
     int is_new = 0;
     double *sums = zeros(job, n);
     float *pair = job->scratch(job, 2 * most * cols * sizeof *pair);

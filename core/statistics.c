@@ -137,6 +137,12 @@ static qc_status divide(qc_job *job, const char *name, const float *sums, float 
     return QC_OK;
 }
 
+/* As a float it may be beyond any whole number. */
+static uint64_t whole_count(float count)
+{
+    return count < 9.0e18f ? (uint64_t)count : UINT64_MAX;
+}
+
 /* Sums of squares and their like: finite, and where `positive`, none below 0. */
 static qc_status check(qc_job *job, const char *name, const char *what, const float *x, uint64_t n, int positive)
 {
@@ -158,7 +164,7 @@ static qc_status check_wider(qc_job *job, const char *name, const input_record *
     if (status == QC_OK)
         status = check(job, name, "samples", r->samples, n * r->room, 0);
     for (uint64_t i = 0; status == QC_OK && r->samples && i < r->n_matrices; i++)
-        if (!(r->n_samples[i] >= 0.0f && r->n_samples[i] <= (float)r->room))
+        if (!(r->n_samples[i] >= 0.0f) || whole_count(r->n_samples[i]) > r->room)
             status = qc_fail(job, QC_E_CORRUPT, "%.200s: it has %g samples in room for %llu", name,
                              (double)r->n_samples[i], (unsigned long long)r->room);
     return status;
@@ -175,11 +181,6 @@ static void make_even(input_record *r, uint64_t matrix)
         gram[i * r->cols + i] = 1.0f;
     for (uint64_t i = 0; absmax && i < r->cols; i++)
         absmax[i] = 1.0f;
-}
-
-static uint64_t whole_count(float count)
-{
-    return count < 9.0e18f ? (uint64_t)count : UINT64_MAX;
 }
 
 static void show(input_record *r, uint64_t matrix)

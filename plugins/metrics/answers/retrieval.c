@@ -5,7 +5,7 @@
 #include "haystack.h"
 #include <string.h>
 
-enum { MOST_LISTED = 32 };
+enum { MOST_LISTED = 32, MOST_TOKENS = 1 << 26 }; /* all prompts are in memory */
 
 typedef struct number_list {
     size_t items[MOST_LISTED], n;
@@ -51,7 +51,13 @@ static qc_status read_list(qc_job *job, const char *setting, const char *text, s
 
 static qc_status make_items(qc_job *job, retrieval *r, const needle_texts *texts)
 {
-    r->n = r->lengths.n * r->depths.n * r->n_trials;
+    size_t each = r->depths.n * r->n_trials, n_tokens = 0;
+    for (size_t i = 0; i < r->lengths.n; i++)
+        n_tokens += r->lengths.items[i] * each;
+    if (n_tokens > MOST_TOKENS)
+        return qc_fail(job, QC_E_LIMIT, "lengths, depths and trials make prompts of %zu tokens in all, %d are allowed",
+                       n_tokens, MOST_TOKENS);
+    r->n = r->lengths.n * each;
     r->items = job->host->alloc(job->host, r->n * sizeof *r->items);
     if (!r->items)
         return qc_fail(job, QC_E_NOMEM, "out of memory for %zu questions", r->n);

@@ -11,7 +11,7 @@ typedef struct line {
     json_t *object;
 } line;
 
-enum { MOST_CHOICES = 1000 };
+enum { MOST_CHOICES = 1000, MOST_KINDS = 1000 }; /* kinds are looked up one by one, and each has its figures */
 
 static qc_status bad(const line *l, const char *what)
 {
@@ -50,6 +50,8 @@ static qc_status find_kind(const line *l, task_list *list, const char *name, siz
     for (*kind = 0; *kind < list->n_kinds; ++*kind)
         if (!strcmp(list->kinds[*kind].name, name))
             return QC_OK;
+    if (list->n_kinds == MOST_KINDS)
+        return bad(l, "there are more than 1000 \"kind\"s in this file");
     task_kind *kinds = grow(l->job, list->kinds, list->n_kinds, &list->kind_capacity, sizeof *kinds);
     if (!kinds)
         return QC_E_NOMEM;
