@@ -172,12 +172,14 @@ static qc_status take(const run *r, const asked *a, live_metric *m, const double
 static qc_status score_for(const run *r, const asked *a, const logits_source *reference, live_metric *const *metrics,
                            scorer *scorers, size_t n)
 {
+    const evaluator *e = r->evaluator;
+    size_t n_slab = score_slab(e->n_vocab, e->recipe->run.memory);
     logits_source own = {.forward = r->forward};
     hidden_states *hidden = NULL;
     qc_status status = forward_run(r->forward, r->job, &a->sequences, NULL, r->shown, &hidden);
     own.hidden = hidden;
     if (status == QC_OK)
-        status = score_rows(a, r->job, r->evaluator->n_vocab, &own, reference, scorers, n, r->shown);
+        status = score_rows(a, r->job, e->n_vocab, &own, reference, scorers, n, n_slab, r->shown);
     hidden_free(hidden);
     for (size_t i = 0; i < n && status == QC_OK; i++)
         status = take(r, a, metrics[i], scorers[i].values);

@@ -47,7 +47,8 @@ int evaluator_runs_reference(const evaluator *e)
 /* Slabs of logits come off first; where a reference runs beside, each model has half. */
 qc_status evaluator_open_forward(const evaluator *e, qc_job *job, const model *m, forward **out)
 {
-    uint64_t slabs = score_memory(e->n_vocab, e->reference || e->base), memory = e->recipe->run.memory;
+    uint64_t memory = e->recipe->run.memory, rows = score_slab(e->n_vocab, memory);
+    uint64_t slabs = rows * e->n_vocab * sizeof(float) * (e->reference || e->base ? 2 : 1);
     memory = memory > 2 * slabs ? memory - slabs : memory / 2;
     int both = evaluator_runs_reference(e);
     if (both)

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* SLAB_BYTES bounds a slab of logits; MOST_ROWS is where larger ones would not be faster. PIECE rows are one piece of work
- * for a thread. */
-enum { SLAB_BYTES = 64 << 20, MOST_ROWS = 256, PIECE = 4 };
+/* SLAB_BYTES bounds a slab of logits, and so does its share of run.memory; MOST_ROWS is where larger ones would not be
+ * faster. PIECE rows are one piece of work for a thread. */
+enum { SLAB_BYTES = 64 << 20, SHARE = 8, MOST_ROWS = 256, PIECE = 4 };
 
 /* Rows [first, first + n) of what was asked. */
 typedef struct slab {
@@ -66,15 +66,11 @@ static qc_status score_piece(void *arg, qc_job *job, size_t begin, size_t end)
     return status;
 }
 
-static size_t slab_rows(size_t n_vocab)
+size_t score_slab(size_t n_vocab, uint64_t memory)
 {
-    size_t rows = SLAB_BYTES / (n_vocab * sizeof(float));
+    uint64_t bytes = memory / SHARE < SLAB_BYTES ? memory / SHARE : SLAB_BYTES;
+    size_t rows = (size_t)bytes / (n_vocab * sizeof(float));
     return rows < PIECE ? PIECE : rows > MOST_ROWS ? MOST_ROWS : rows;
-}
-
-uint64_t score_memory(size_t n_vocab, int with_reference)
-{
-    return (uint64_t)slab_rows(n_vocab) * n_vocab * sizeof(float) * (with_reference ? 2 : 1);
 }
 
 static qc_status score_slabs(slab *s, qc_job *job, size_t n_slab, const logits_source *own,
@@ -96,9 +92,9 @@ static qc_status score_slabs(slab *s, qc_job *job, size_t n_slab, const logits_s
 }
 
 qc_status score_rows(const asked *a, qc_job *job, size_t n_vocab, const logits_source *own,
-                     const logits_source *reference, const scorer *scorers, size_t n_scorers, progress *shown)
+                     const logits_source *reference, const scorer *scorers, size_t n_scorers, size_t n_slab,
+                     progress *shown)
 {
-    size_t n_slab = slab_rows(n_vocab);
     n_slab = n_slab < a->n_rows ? n_slab : a->n_rows;
     slab s = {.asked = a, .n_vocab = n_vocab, .scorers = scorers, .n_scorers = n_scorers};
     s.ops = job->host->find(job->host, QC_OPS_ROW);

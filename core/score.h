@@ -1,4 +1,4 @@
-/* Rows of logits, in slabs of a fixed number, shown to metrics: memory does not grow with the text. */
+/* Rows of logits, in slabs, shown to metrics: memory does not grow with the text. */
 #ifndef CORE_SCORE_H
 #define CORE_SCORE_H
 
@@ -21,11 +21,12 @@ typedef struct scorer {
     int sees_reference;
 } scorer;
 
-/* Bytes of the slabs. */
-uint64_t score_memory(size_t n_vocab, int with_reference);
+/* Rows of a slab: few where there is little of run.memory. No figure depends on it. */
+size_t score_slab(size_t n_vocab, uint64_t memory);
 
 /* All rows, in order; reference: NULL: none. shown: a step a row; may be NULL. */
 qc_status score_rows(const asked *a, qc_job *job, size_t n_vocab, const logits_source *own,
-                     const logits_source *reference, const scorer *scorers, size_t n_scorers, progress *shown);
+                     const logits_source *reference, const scorer *scorers, size_t n_scorers, size_t n_slab,
+                     progress *shown);
 
 #endif
