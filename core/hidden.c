@@ -1,4 +1,5 @@
 #include "core/hidden.h"
+#include "core/reserve.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -15,20 +16,6 @@ struct hidden_states {
 static qc_status system_failed(const hidden_states *h, qc_job *job, const char *what, int error)
 {
     return qc_fail(job, QC_E_IO, "temporary file in %s: %s: %s", h->folder, what, strerror(error));
-}
-
-/* Blocks for all bytes now: a disk that is too full says so before the work. */
-static int reserve(int fd, uint64_t bytes)
-{
-    int error = bytes > INT64_MAX ? EFBIG : 0;
-#if !defined(__APPLE__)
-    do
-        error = error && error != EINTR ? error : posix_fallocate(fd, 0, (off_t)bytes);
-    while (error == EINTR);
-    if (error == EINVAL || error == EOPNOTSUPP)
-        error = 0;
-#endif
-    return error == 0 && ftruncate(fd, (off_t)bytes) != 0 ? errno : error;
 }
 
 /* Without a name from the start: however the run ends, nothing stays behind. */
@@ -61,7 +48,7 @@ static qc_status make_file(hidden_states *h, qc_job *job, uint64_t bytes, const 
     if (h->fd < 0)
         return qc_fail(job, QC_E_IO, "temporary file in %s: cannot be made: %s; TMPDIR may name another folder",
                        h->folder, strerror(errno));
-    int error = reserve(h->fd, bytes);
+    int error = reserve_file(h->fd, bytes);
     if (error == 0)
         return QC_OK;
     return qc_fail(job, QC_E_IO,

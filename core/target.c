@@ -1,6 +1,7 @@
 #include "core/target.h"
 #include "core/array.h"
 #include "core/paths.h"
+#include "core/reserve.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -194,19 +195,9 @@ static int open_file(const target_file *f)
     return -1;
 }
 
-/* Blocks for all bytes now: a disk that is too full says so before the work. */
 static qc_status reserve_bytes(const target_file *f, qc_job *job)
 {
-    int error = f->bytes > INT64_MAX ? EFBIG : 0;
-#if !defined(__APPLE__)
-    do
-        error = error || f->bytes == 0 ? error : posix_fallocate(f->fd, 0, (off_t)f->bytes);
-    while (error == EINTR);
-    if (error == EINVAL || error == EOPNOTSUPP)
-        error = 0;
-#endif
-    if (error == 0 && ftruncate(f->fd, (off_t)f->bytes) != 0)
-        error = errno;
+    int error = reserve_file(f->fd, f->bytes);
     if (error == 0)
         return QC_OK;
     return qc_fail(job, QC_E_IO, "%s: no room for %llu bytes: %s", f->path, (unsigned long long)f->bytes,
