@@ -146,8 +146,9 @@ void evaluator_free(evaluator *e)
 uint64_t evaluator_steps(const evaluator *e, const model *m)
 {
     uint64_t blocks = model_count(m, "block_count", 0, 1), tokens = asked_tokens(&e->windows);
-    uint64_t steps = (tokens + e->first_tokens) * blocks + e->windows.n_rows + e->first_rows;
-    if (evaluator_runs_reference(e) && !e->reference_forward)
+    int runs_reference = evaluator_runs_reference(e), is_reference = runs_reference && m == e->reference;
+    uint64_t steps = (e->first_tokens + (is_reference ? 0 : tokens)) * blocks + e->windows.n_rows + e->first_rows;
+    if (runs_reference && !e->reference_forward)
         steps += tokens * model_count(e->reference, "block_count", 0, 1);
     return steps;
 }
@@ -168,6 +169,19 @@ static qc_status take(const run *r, const asked *a, live_metric *m, const double
     return metric_status(m->use, r->job, m->use->desc->take(r->job, m->state, &scores));
 }
 
+/* Hidden states of the sequences; *made: owned, NULL where the reference's are the model's own. */
+static qc_status run_sequences(const run *r, const asked *a, const hidden_states **out, hidden_states **made)
+{
+    const evaluator *e = r->evaluator;
+    *made = NULL;
+    *out = r->forward == e->reference_forward && a == &e->windows ? e->reference_hidden : NULL;
+    if (*out)
+        return QC_OK;
+    qc_status status = forward_run(r->forward, r->job, &a->sequences, NULL, r->shown, made);
+    *out = *made;
+    return status;
+}
+
 /* Runs the sequences, then scores their rows for n metrics that share them. */
 static qc_status score_for(const run *r, const asked *a, const logits_source *reference, live_metric *const *metrics,
                            scorer *scorers, size_t n)
@@ -175,12 +189,11 @@ static qc_status score_for(const run *r, const asked *a, const logits_source *re
     const evaluator *e = r->evaluator;
     size_t n_slab = score_slab(e->n_vocab, e->recipe->run.memory);
     logits_source own = {.forward = r->forward};
-    hidden_states *hidden = NULL;
-    qc_status status = forward_run(r->forward, r->job, &a->sequences, NULL, r->shown, &hidden);
-    own.hidden = hidden;
+    hidden_states *made;
+    qc_status status = run_sequences(r, a, &own.hidden, &made);
     if (status == QC_OK)
         status = score_rows(a, r->job, e->n_vocab, &own, reference, scorers, n, n_slab, r->shown);
-    hidden_free(hidden);
+    hidden_free(made);
     for (size_t i = 0; i < n && status == QC_OK; i++)
         status = take(r, a, metrics[i], scorers[i].values);
     return status;
@@ -266,21 +279,30 @@ static qc_status run_metrics(const run *r, evaluation *out)
     return status;
 }
 
+/* Its forward pass: the reference's, where it is the reference. */
+static qc_status open_forward(run *r, const model *m)
+{
+    evaluator *e = r->evaluator;
+    qc_status status = evaluator_run_reference(e, r->job, r->shown);
+    if (status == QC_OK && e->reference_forward && m == e->reference)
+        r->forward = e->reference_forward;
+    return status == QC_OK && !r->forward ? evaluator_open_forward(e, r->job, m, &r->forward) : status;
+}
+
 qc_status evaluator_run(evaluator *e, qc_job *job, const model *m, progress *shown, evaluation *out)
 {
     run r = {.evaluator = e, .job = job, .shown = shown};
     *out = (evaluation){.n_tokens = e->text.n, .n_windows = e->windows.sequences.n};
     qc_status status = vocabulary_check(job, m, e->reference ? e->reference : e->model);
     if (status == QC_OK)
-        status = evaluator_run_reference(e, job, shown);
-    if (status == QC_OK)
-        status = evaluator_open_forward(e, job, m, &r.forward);
+        status = open_forward(&r, m);
     if (status == QC_OK && !(r.metrics = calloc(e->n_metrics, sizeof *r.metrics)))
         status = qc_fail(job, QC_E_NOMEM, "out of memory");
     if (status == QC_OK)
         status = run_metrics(&r, out);
     free(r.metrics);
-    forward_free(r.forward);
+    if (r.forward != e->reference_forward)
+        forward_free(r.forward);
     out->seconds = progress_seconds(shown);
     if (status != QC_OK)
         evaluation_free(out);

@@ -91,6 +91,11 @@ static qc_status score_slabs(slab *s, qc_job *job, size_t n_slab, const logits_s
     return QC_OK;
 }
 
+static int is_same(const logits_source *a, const logits_source *b)
+{
+    return !a->file && !b->file && a->forward == b->forward && a->hidden == b->hidden;
+}
+
 qc_status score_rows(const asked *a, qc_job *job, size_t n_vocab, const logits_source *own,
                      const logits_source *reference, const scorer *scorers, size_t n_scorers, size_t n_slab,
                      progress *shown)
@@ -101,11 +106,13 @@ qc_status score_rows(const asked *a, qc_job *job, size_t n_vocab, const logits_s
     if (!s.ops || !s.ops->all_finite)
         return qc_fail(job, QC_E_UNSUPPORTED, "no backend has the table %s", QC_OPS_ROW);
     s.logits = malloc(n_slab * n_vocab * sizeof(float) + 1);
-    s.reference = reference ? malloc(n_slab * n_vocab * sizeof(float) + 1) : NULL;
+    int same = reference && is_same(own, reference);
+    float *apart = reference && !same ? malloc(n_slab * n_vocab * sizeof(float) + 1) : NULL;
+    s.reference = same ? s.logits : apart;
     qc_status status = s.logits && (s.reference || !reference)
-                           ? score_slabs(&s, job, n_slab, own, reference, shown)
+                           ? score_slabs(&s, job, n_slab, own, same ? NULL : reference, shown)
                            : qc_fail(job, QC_E_NOMEM, "out of memory for %zu rows of %zu logits", n_slab, n_vocab);
     free(s.logits);
-    free(s.reference);
+    free(apart);
     return status;
 }
