@@ -94,7 +94,8 @@ static qc_status take_argument(qc_job *job, options *o, int argc, char **argv, i
 /* "methods" is as good as "method". */
 static qc_status check_kind(qc_job *job, options *o)
 {
-    static const char *const kinds[] = {"method", "encoding", "format", "backend", "architecture", "tokenizer"};
+    static const char *const kinds[] = {"method",       "encoding",  "format", "backend",
+                                        "architecture", "tokenizer", "metric"};
     const char *nearest = NULL;
     if (!o->kind)
         return QC_OK;
@@ -108,8 +109,8 @@ static qc_status check_kind(qc_job *job, options *o)
         nearest = suggest_better(word, nearest, kinds[i]);
     if (nearest)
         return qc_fail(job, QC_E_INVALID, "no kind '%s'; did you mean '%s'?", word, nearest);
-    return qc_fail(job, QC_E_INVALID, "no kind '%s' (method, encoding, format, backend, architecture, tokenizer)",
-                   word);
+    return qc_fail(job, QC_E_INVALID,
+                   "no kind '%s' (method, encoding, format, backend, architecture, tokenizer, metric)", word);
 }
 
 /* ---- list, show, check ---- */

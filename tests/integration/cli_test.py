@@ -61,6 +61,8 @@ class CommandLineTest(unittest.TestCase):
     def test_what_is_no_command_line(self):
         self.expect_usage_error("no recipe given")
         self.expect_usage_error("no-such-option", "--no-such-option")
+        self.expect_usage_error("no command 'evall'; did you mean 'eval'?", "evall")
+        self.expect_usage_error("no command 'model.gguf' (see qcore --help)", "model.gguf", "--text", "a.txt")
         self.expect_usage_error("unexpected argument: more", "-c", self.recipe, "more")
         for number in "0", "-1", "x", "1025", "":
             self.expect_usage_error("--threads wants a number", "-c", self.recipe, "--threads", number)
