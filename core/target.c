@@ -91,7 +91,7 @@ static qc_status check_place(const target *t, qc_job *job)
         return qc_fail(job, QC_E_INVALID, "%s is no regular file", t->path);
     if (t->overwrite || (t->is_folder && is_empty_folder(t->path)))
         return QC_OK;
-    return qc_fail(job, QC_E_INVALID, "%s exists already: output.overwrite: true replaces it", t->path);
+    return qc_fail(job, QC_E_INVALID, "%s exists already; --set output.overwrite=true replaces it", t->path);
 }
 
 static qc_status make_folder(target *t, qc_job *job, const char *path)
