@@ -84,10 +84,25 @@ static size_t copy_piece(const tokenize_state *t, size_t i, char piece[SHOWN_BYT
     return n;
 }
 
-/* Quoted; bytes that do not print, and those that only with other tokens' are a character, as \xHH. */
-static void print_piece(const char *piece, size_t n)
+/* What a token that stands for no bytes is called: "<s>". Cut like pieces. */
+static size_t copy_name(const tokenize_state *t, size_t i, char name[SHOWN_BYTES])
 {
-    putchar('"');
+    const qc_meta *names = model_meta(t->model, "tokenizer.ggml.tokens");
+    uint32_t id = t->tokens.ids[i];
+    *name = 0;
+    if (!names || names->type != QC_TEXT || !names->is_array || id >= names->count)
+        return 0;
+    const qc_text *text = (const qc_text *)names->data + id;
+    size_t n = text->length < SHOWN_BYTES ? (size_t)text->length : SHOWN_BYTES - 1;
+    if (n)
+        memcpy(name, text->data, n);
+    name[n] = 0;
+    return n;
+}
+
+/* Bytes that do not print, and those that only with other tokens' are a character, as \xHH. */
+static void print_bytes(const char *piece, size_t n)
+{
     for (size_t i = 0, length; i < n; i += length ? length : 1) {
         unsigned char c = (unsigned char)piece[i];
         length = utf8_length((const unsigned char *)piece + i);
@@ -100,7 +115,6 @@ static void print_piece(const char *piece, size_t n)
         else
             fwrite(piece + i, 1, length, stdout);
     }
-    putchar('"');
 }
 
 static void print_tokens(const tokenize_state *t)
@@ -108,9 +122,11 @@ static void print_tokens(const tokenize_state *t)
     char piece[SHOWN_BYTES];
     for (size_t i = 0; i < t->tokens.n; i++) {
         size_t n = copy_piece(t, i, piece);
-        printf("%8u  ", t->tokens.ids[i]);
-        print_piece(piece, n);
-        putchar('\n');
+        const char *quote = n ? "\"" : ""; /* names of control tokens have none */
+        n = n ? n : copy_name(t, i, piece);
+        printf("%8u  %s", t->tokens.ids[i], quote);
+        print_bytes(piece, n);
+        printf("%s\n", quote);
     }
 }
 

@@ -73,6 +73,7 @@ class TokenizerTest(unittest.TestCase):
         self.assertTrue(all(line[0].isdigit() for line in lines), process.stdout)
         self.assertEqual(lines[1][1], '"\\""')
         self.assertIn('"\\n"', [line[1] for line in lines])
+        self.assertIn("  <|bos|>\n", qcore.run("tokenize", TALE, "--string", "a").stdout)
         self.assertIn('"\\xe6"', [line[1] for line in lines], "bytes of a character that has no token")
 
     def test_any_bytes(self):
