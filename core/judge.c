@@ -39,6 +39,7 @@ qc_status judge_layers(session *s, qc_job *job, const recipe *rec, const model *
     if (status == QC_OK) {
         session_show(s, windows.starts[windows.n] * n_blocks(original));
         progress_set_unit(s->progress, "tokens", n_blocks(original));
+        progress_set_phase(s->progress, "layers");
         status = layers_compare(pool_job(s->workers), s->registry, rec, original, written, &windows, s->progress,
                                 &out->layers);
         progress_clear(s->progress);
@@ -70,6 +71,7 @@ qc_status judge_metrics(session *s, qc_job *job, evaluator *e, const model *m, j
         return status;
     session_show(s, evaluator_steps(e, m));
     progress_set_unit(s->progress, "tokens", n_blocks(m));
+    progress_set_phase(s->progress, "evaluation");
     status = evaluator_run(e, pool_job(s->workers), m, s->progress, &out->metrics);
     progress_clear(s->progress);
     status = session_worker_status(s, job, status);

@@ -16,6 +16,7 @@ struct progress {
     double begin, last; /* last: when something was shown */
     unsigned last_tenth;
     progress_unit unit;
+    const char *phase; /* NULL: there is one thing to do */
     pthread_mutex_t lock;
 };
 
@@ -50,6 +51,12 @@ void progress_set_unit(progress *p, const char *unit, uint64_t steps)
 {
     if (p)
         p->unit = (progress_unit){unit, steps ? steps : 1};
+}
+
+void progress_set_phase(progress *p, const char *phase)
+{
+    if (p)
+        p->phase = phase;
 }
 
 void progress_clear(progress *p)
@@ -131,13 +138,23 @@ void progress_bar(char *line, size_t size, unsigned width, const char *what, uin
         snprintf(line, size, "[%s] %s  %.*s", cells, figures, (int)(left < NAME ? left : NAME), what);
 }
 
+enum { WHERE_TEXT = 96 };
+
+/* "calibration: block 3" */
+static const char *where_text(const progress *p, const char *what, char text[WHERE_TEXT])
+{
+    snprintf(text, WHERE_TEXT, "%.24s%s%.60s", p->phase ? p->phase : "", p->phase ? ": " : "", what);
+    return text;
+}
+
 static void draw(progress *p, const char *what)
 {
     char line[256];
     unsigned width = terminal_width();
     const char *no_color = getenv("NO_COLOR");
     width = width < sizeof line ? width - 1 : (unsigned)sizeof line - 1;
-    progress_bar(line, sizeof line, width, what, p->done, p->total, now() - p->begin, &p->unit);
+    char where[WHERE_TEXT];
+    progress_bar(line, sizeof line, width, where_text(p, what, where), p->done, p->total, now() - p->begin, &p->unit);
     if (no_color && *no_color)
         fprintf(stderr, "\r\033[K%s", line);
     else
@@ -150,12 +167,13 @@ static void draw(progress *p, const char *what)
 static void say(progress *p, const char *what)
 {
     double time = now();
-    char rate[RATE_TEXT];
+    char rate[RATE_TEXT], where[WHERE_TEXT];
     unsigned tenth = (unsigned)(share(p->done, p->total) * 10);
     if (time - p->last < LINE_SECONDS && (tenth == p->last_tenth || time - p->last < 0.5))
         return;
     const char *shown = rate_text(p->done, time - p->begin, &p->unit, rate);
-    fprintf(stderr, "qcore: %3d %%  %s  %s\n", (int)(share(p->done, p->total) * 100), shown + strspn(shown, " "), what);
+    fprintf(stderr, "qcore: %3d %%  %s  %s\n", (int)(share(p->done, p->total) * 100), shown + strspn(shown, " "),
+            where_text(p, what, where));
     p->last = time;
     p->last_tenth = tenth;
 }

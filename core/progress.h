@@ -16,6 +16,8 @@ progress *progress_new(uint64_t total, int quiet); /* NULL: out of memory; all c
 void progress_free(progress *p); /* clears the bar */
 /* Steps are not bytes: `steps` of them are one `unit` ("tokens"), whose rate is shown. */
 void progress_set_unit(progress *p, const char *unit, uint64_t steps);
+/* What is being done ("calibration"), where a run does one thing after another; borrowed. */
+void progress_set_phase(progress *p, const char *phase);
 void progress_clear(progress *p); /* makes room for a line of something else. [any-thread] */
 
 /* So many more bytes (or steps) are done, of tensor `what`. [any-thread] */

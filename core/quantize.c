@@ -1,8 +1,22 @@
 #include "core/quantize.h"
 #include "core/forward.h"
+#include "core/log.h"
 #include "core/suggest.h"
 #include "core/yaml.h"
 #include <string.h>
+
+/* What lies beyond the context that a model was made for it predicts badly, and no figure says why. */
+static void warn_of_context(const session *s, const recipe *rec, const model *m)
+{
+    uint64_t most = model_count(m, "context_length", 0, 0);
+    uint64_t calibration = rec->calibration.text.n ? rec->calibration.context : 0;
+    uint64_t evaluation = rec->evaluate.text.n ? rec->evaluate.context : 0;
+    uint64_t context = calibration > evaluation ? calibration : evaluation;
+    if (most && context > most)
+        log_say(s->host, QC_LOG_WARNING,
+                "%s was made for contexts of up to %llu tokens: in windows of %llu its figures say little", m->path,
+                (unsigned long long)most, (unsigned long long)context);
+}
 
 qc_status open_model(session *s, qc_job *job, const recipe *rec, const char *path, model **out)
 {
@@ -11,8 +25,12 @@ qc_status open_model(session *s, qc_job *job, const recipe *rec, const char *pat
         const char *shown;
         char *text;
     } name = {path};
-    if (!path)
-        return model_open(job, s->registry, rec, s->roles, out);
+    if (!path) {
+        qc_status status = model_open(job, s->registry, rec, s->roles, out);
+        if (status == QC_OK)
+            warn_of_context(s, rec, *out);
+        return status;
+    }
     other.model.path = name.text;
     other.model.format = other.model.architecture = other.model.tokenizer = (plugin_use){0};
     return model_open(job, s->registry, &other, s->roles, out);
@@ -67,6 +85,7 @@ static qc_status record(session *s, qc_job *job, const recipe *rec, const model 
         return status;
     session_show(s, steps);
     progress_set_unit(s->progress, "tokens", model_count(m, "block_count", 0, 1));
+    progress_set_phase(s->progress, "calibration");
     status = statistics_record(pool_job(s->workers), s->registry, rec, m, wanted, s->progress, out);
     progress_clear(s->progress);
     status = session_worker_status(s, job, status);
