@@ -54,7 +54,8 @@ static void report_eval(const session *s, const eval_state *e)
 {
     json_out j = {.file = stdout};
     if (!s->options->json) {
-        printf("%s\n", s->recipe->model.path);
+        const char *reference = s->recipe->evaluate.reference;
+        printf("%s%s%s\n", s->recipe->model.path, reference ? " against " : "", reference ? reference : "");
         judgement_print(&e->judgement, stdout);
         return;
     }

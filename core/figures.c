@@ -67,8 +67,8 @@ static int decimals(double x, int digits)
     return n < 0 ? 0 : n > 12 ? 12 : n;
 }
 
-/* Two digits of the error; two decimals of a share without one. Five digits of other values: models are compared by more than the text's own error
- * leaves certain, since that is the same for both. */
+/* Two digits of the error; two decimals of a share without one. Five digits of other values: models are compared by more
+ * than the text's own error leaves certain, since that is the same for both. */
 static int places_of(double value, double error, int is_share)
 {
     if (!(error > 0))
@@ -84,6 +84,8 @@ const char *figure_text(const figure *f, char *text, size_t size)
     int places = places_of(value, error, (f->flags & QC_FIGURE_PERCENT) != 0);
     if (f->flags & QC_FIGURE_COUNT)
         snprintf(text, size, "%.0f", value);
+    else if (error < 0 && value != 0 && fabs(value) < 1e-4)
+        snprintf(text, size, "%.5e%s", value, unit);
     else if (!(error > 0))
         snprintf(text, size, "%.*f%s%s", places, value, unit, error < 0 ? "" : " ± 0");
     else
@@ -106,7 +108,8 @@ void evaluation_print(const evaluation *e, FILE *file)
     int metric = width_of(e, 0), name = width_of(e, 1);
     char text[96];
     if (e->n_windows)
-        fprintf(file, "%zu tokens of text in %zu windows, %.1f s\n", e->n_tokens, e->n_windows, e->seconds);
+        fprintf(file, "%zu tokens of text in %zu window%s, %.1f s\n", e->n_tokens, e->n_windows,
+                e->n_windows == 1 ? "" : "s", e->seconds);
     fprintf(file, "%-*s  %-*s  value\n", metric, "metric", name, "figure");
     for (size_t i = 0; i < e->n_figures; i++) {
         const figure *f = &e->figures[i];
