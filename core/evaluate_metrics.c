@@ -56,10 +56,14 @@ static qc_status add_metric(evaluator *e, qc_job *job, const plugin_use *use)
     m->entry = registry_entry(e->registry, "metric", use->id);
     m->label = make_label(e, use->id);
     e->n_metrics++;
-    status = m->label ? settings_new(job, m->entry, (const char *const *)use->names, (const char *const *)use->values,
-                                     use->n_settings, &m->settings)
-                      : qc_fail(job, QC_E_NOMEM, "out of memory");
-    return metric_status(m, job, status == QC_OK ? check_needs(e, job, m) : status);
+    if (!m->label)
+        return qc_fail(job, QC_E_NOMEM, "out of memory");
+    status = settings_new(job, m->entry, (const char *const *)use->names, (const char *const *)use->values,
+                          use->n_settings, &m->settings);
+    if (status == QC_OK)
+        return metric_status(m, job, check_needs(e, job, m));
+    job_add_place(job, use->at.file, use->at.line, use->at.column); /* which metric it is has been said */
+    return status;
 }
 
 /* Metrics whose manifest says `default = text`, then those with `default = reference`. */

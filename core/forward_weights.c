@@ -25,8 +25,8 @@ static qc_status check_rows(const forward *f, qc_job *job, const model_tensor *t
 static qc_status make_coder(const forward *f, qc_job *job, const model_tensor *t, qc_coder *coder)
 {
     if (!registry_entry(f->registry, "encoding", t->encoding))
-        return qc_fail(job, QC_E_UNSUPPORTED, "%s: no plugin decodes %s, so the model cannot be run", t->name,
-                       t->encoding);
+        return qc_fail(job, QC_E_UNSUPPORTED, "%s: %s: no plugin decodes %s, so the model cannot be run",
+                       f->model->path, t->name, t->encoding);
     qc_status status = registry_coder(f->registry, job, t->encoding, t->dims[0], coder);
     if (status != QC_OK)
         job_add_context(job, "%s", t->name);
