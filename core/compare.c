@@ -72,13 +72,19 @@ static char *output_path(const schemes *c, const scheme *one)
     return path;
 }
 
+/* Folders that are not there yet are made when the first file is. */
+static qc_status take_folder(schemes *c, qc_job *job)
+{
+    struct stat found;
+    if (!*c->keep || (stat(c->keep, &found) == 0 && !S_ISDIR(found.st_mode)))
+        return qc_fail(job, QC_E_INVALID, "--keep wants a folder, not '%s'", c->keep);
+    c->folder = strdup(c->keep);
+    return c->folder ? QC_OK : no_memory(job);
+}
+
 static qc_status make_folder(schemes *c, qc_job *job)
 {
     const char *temporary = getenv("TMPDIR");
-    if (c->keep) {
-        c->folder = strdup(c->keep);
-        return c->folder ? QC_OK : no_memory(job);
-    }
     c->folder = path_join(temporary && *temporary ? temporary : "/tmp", "qcore-XXXXXX");
     if (!c->folder)
         return no_memory(job);
@@ -167,7 +173,7 @@ qc_status schemes_open(session *s, qc_job *job, const char *presets, const char 
     c->comparison.rows = calloc(strlen(presets) + 2, sizeof *c->comparison.rows);
     if (!c->items || !c->comparison.rows)
         return no_memory(job);
-    qc_status status = make_folder(c, job);
+    qc_status status = keep ? take_folder(c, job) : make_folder(c, job);
     const char *preset;
     size_t length;
     while (status == QC_OK && next_preset(&presets, &preset, &length))

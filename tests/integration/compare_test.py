@@ -169,6 +169,10 @@ class CompareTest(unittest.TestCase):
             self.assertEqual((process.stdout, list(self.temporary.iterdir())), ("", []))
         process = self.compare("--keep", self.kept, status=2)
         self.assertRegex(process.stderr, "tale-Q8_0.gguf exists; --set output.overwrite=true replaces it")
+        for keep in "", self.recipe:
+            process = self.compare("--keep", keep, status=2)
+            self.assertIn(f"--keep wants a folder, not '{keep}'", process.stderr)
+            self.assertEqual(process.stdout, "")
 
     def test_a_preset_that_wants_importance(self):
         bare = self.write_recipe("bare.yaml", {k: v for k, v in SMALL.items() if k != "calibration"})
