@@ -165,13 +165,17 @@ class TasksTest(Case):
 class SamenessTest(Case):
     def test_threads_and_cpu_levels_change_no_bit(self):
         model = qcore.convert(TALE, self.path / "m.gguf", "Q2_K", self.path / "r.yaml")
-        sections = {"text": [str(TEXT)], "tokens": 1600, "context": 128, "reference": str(TALE),
-                    "metrics": ["perplexity", "kld", "tokens", {"tasks": {"file": str(TASKS), "limit": 3}}]}
-        outputs = {attempt(model, "--threads", threads, **sections).stdout for threads in (1, 2, 7)}
-        self.assertEqual(len(outputs), 1)
-        for mask in ("x86-v3", "x86-v2"):
-            outputs.add(attempt(model, "--cpu-mask", mask, **sections).stdout)
-        self.assertEqual(len(outputs), 1)
+
+        def same(tokens, questions, *variants):
+            metrics = ["perplexity", "kld", "tokens", {"tasks": {"file": str(TASKS), "limit": questions}}]
+            outputs = {attempt(model, *variant, text=[str(TEXT)], tokens=tokens, context=128, reference=str(TALE),
+                               metrics=metrics).stdout for variant in variants}
+            self.assertEqual(len(outputs), 1)
+            self.assertEqual(set(json.loads(outputs.pop())["metrics"]), {"perplexity", "kld", "tokens", "tasks"})
+
+        same(1600, 3, ("--threads", 1), ("--threads", 2), ("--threads", 7))
+        # the level without vectors takes 60 times as long: few tokens
+        same(256, 1, (), ("--cpu-mask", "x86-v3"), ("--cpu-mask", "x86-v2"))
 
     def test_a_stride_scores_every_token_once(self):
         common = {"text": [str(TEXT)], "tokens": 1024, "context": 256}
