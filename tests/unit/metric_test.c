@@ -163,6 +163,7 @@ static void rare_tokens_have_buckets_of_their_own(void **state)
     assert_int_equal(metric_run_rows(&run, values, next, 4), QC_OK);
     expect_near(metric_run_value(&run, "seen_1.loss"), 4, 0);
     expect_near(metric_run_value(&run, "seen_1.change"), 1, 0);
+    assert_true(metric_run_error(&run, "seen_1.loss") < 0); /* of one token there is none */
     expect_near(metric_run_value(&run, "seen_5_16.loss"), 2.5, 0);
     expect_near(metric_run_error(&run, "seen_5_16.loss"), 0.5, 1e-15);
     expect_near(metric_run_value(&run, "seen_5_16.tokens"), 2, 0);

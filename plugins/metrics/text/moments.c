@@ -14,7 +14,7 @@ static mean_error mean_of_two(const double *x, const double *y, size_t step, siz
         double off = a * x[i * step] - b * y[i * step] - mean;
         squares += off * off;
     }
-    return (mean_error){mean, n > 1 ? sqrt(squares / (double)n / (double)(n - 1)) : 0.0};
+    return (mean_error){mean, n > 1 ? sqrt(squares / (double)n / (double)(n - 1)) : -1.0};
 }
 
 mean_error mean_of(const double *values, size_t step, size_t n)

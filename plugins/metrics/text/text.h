@@ -28,8 +28,8 @@ typedef struct mean_error {
     double mean, error;
 } mean_error;
 
-/* Of values[0], values[step], ... n of them: the error is sqrt(variance / (n - 1)), the variance that of the n values; 0
- * where there is but one. Both in one order, in double. */
+/* Of values[0], values[step], ... n of them: the error is sqrt(variance / (n - 1)), the variance that of the n values;
+ * negative, none, where there is but one. Both in one order, in double. */
 mean_error mean_of(const double *values, size_t step, size_t n);
 /* Of a * values[0] - b * values[1], a * values[step] - b * values[step + 1], ... */
 mean_error mean_of_difference(const double *values, size_t step, size_t n, double a, double b);
