@@ -1,5 +1,6 @@
 /* qcore calibrate MODEL: what the layers of a model see, saved for later runs and for other programs. */
 #include "core/commands.h"
+#include "core/jsonout.h"
 #include "core/quantize.h"
 #include <string.h>
 
@@ -53,6 +54,25 @@ static qc_status check_names(session *s, qc_job *job, const char *imatrix)
     return imatrix ? statistics_check_path(job, s->registry, s->recipe, imatrix) : QC_OK;
 }
 
+static void report_calibration(const session *s, const calibrate_state *c)
+{
+    const char *files[] = {s->options->own[OPTION_IMATRIX], s->recipe->calibration.output};
+    json_out j = {.file = stdout};
+    if (!s->options->json) {
+        statistics_print(c->statistics, stdout);
+        for (size_t i = 0; i < 2; i++)
+            if (files[i])
+                printf("Saved %s\n", files[i]);
+        return;
+    }
+    put_json_object(&j, NULL);
+    put_json_text(&j, "model", s->recipe->model.path);
+    put_json_text(&j, "imatrix", files[0]);
+    put_json_text(&j, "output", files[1]);
+    statistics_json(c->statistics, &j);
+    put_json_end_object(&j);
+}
+
 static qc_status record_and_save(session *s, qc_job *job, calibrate_state *c)
 {
     const recipe *rec = s->recipe;
@@ -67,10 +87,8 @@ static qc_status record_and_save(session *s, qc_job *job, calibrate_state *c)
         status = calibrate(s, job, rec, c->model, wanted | QC_STAT_MEAN_SQUARE, &c->statistics);
     if (status == QC_OK && imatrix)
         status = statistics_write(c->statistics, job, s->registry, rec, imatrix, QC_STAT_MEAN_SQUARE);
-    if (status == QC_OK && s->options->json)
-        statistics_json(c->statistics, stdout);
-    else if (status == QC_OK && !s->options->quiet)
-        statistics_print(c->statistics, stdout);
+    if (status == QC_OK && (s->options->json || !s->options->quiet))
+        report_calibration(s, c);
     return status;
 }
 

@@ -3,6 +3,7 @@
 #ifndef CORE_STATISTICS_H
 #define CORE_STATISTICS_H
 
+#include "core/jsonout.h"
 #include "core/model.h"
 #include "core/progress.h"
 #include "qcore/method.h"
@@ -42,6 +43,6 @@ qc_status statistics_check_path(qc_job *job, registry *r, const recipe *recipe, 
 
 /* What was recorded, for people and for programs. */
 void statistics_print(const statistics *s, FILE *file);
-void statistics_json(const statistics *s, FILE *file);
+void statistics_json(const statistics *s, json_out *out); /* keys of an object that is open */
 
 #endif

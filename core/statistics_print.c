@@ -1,4 +1,3 @@
-#include "core/jsonout.h"
 #include "core/statistics_impl.h"
 #include "core/units.h"
 #include <stdlib.h>
@@ -105,32 +104,29 @@ static void put_words(const statistics *s, json_out *out)
     put_json_end_list(out);
 }
 
-void statistics_json(const statistics *s, FILE *file)
+void statistics_json(const statistics *s, json_out *out)
 {
-    json_out out = {.file = file};
     line *lines = make_lines(s);
     if (!lines)
         return;
-    put_json_object(&out, NULL);
-    put_json_count(&out, "windows", s->chunks);
-    put_json_count(&out, "context", s->chunk_tokens);
-    put_json_count(&out, "tokens", s->chunks * s->chunk_tokens);
-    put_json_count(&out, "tensors", s->n_names);
-    put_json_count(&out, "bytes", s->bytes);
-    put_words(s, &out);
-    put_json_list(&out, "inputs");
+    put_json_count(out, "windows", s->chunks);
+    put_json_count(out, "context", s->chunk_tokens);
+    put_json_count(out, "tokens", s->chunks * s->chunk_tokens);
+    put_json_count(out, "tensors", s->n_names);
+    put_json_count(out, "bytes", s->bytes);
+    put_words(s, out);
+    put_json_list(out, "inputs");
     for (size_t i = 0; i < s->n_records; i++) {
-        put_json_object(&out, NULL);
-        put_json_text(&out, "tensor", lines[i].name);
-        put_json_count(&out, "tensors", lines[i].n_readers);
-        put_json_count(&out, "columns", s->records[i].cols);
-        put_json_count(&out, "matrices", s->records[i].n_matrices);
-        put_json_count(&out, "tokens", lines[i].tokens);
-        put_json_count(&out, "unseen_matrices", lines[i].n_unseen);
-        put_json_number(&out, "unevenness", lines[i].uneven);
-        put_json_end_object(&out);
+        put_json_object(out, NULL);
+        put_json_text(out, "tensor", lines[i].name);
+        put_json_count(out, "tensors", lines[i].n_readers);
+        put_json_count(out, "columns", s->records[i].cols);
+        put_json_count(out, "matrices", s->records[i].n_matrices);
+        put_json_count(out, "tokens", lines[i].tokens);
+        put_json_count(out, "unseen_matrices", lines[i].n_unseen);
+        put_json_number(out, "unevenness", lines[i].uneven);
+        put_json_end_object(out);
     }
-    put_json_end_list(&out);
-    put_json_end_object(&out);
+    put_json_end_list(out);
     free(lines);
 }

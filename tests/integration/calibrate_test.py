@@ -206,8 +206,10 @@ class CalibrateTest(unittest.TestCase):
         process = qcore.run(*arguments, self.scratch / "a.gguf")
         self.assertRegex(process.stdout, "24 inputs of 42 tensors over 1024 tokens in 2 windows of 512")
         self.assertRegex(process.stdout, "most uneven inputs")
+        self.assertRegex(process.stdout, r"Saved \S*a\.gguf\n$")
         summary = json.loads(qcore.run(*arguments, self.scratch / "b.gguf", "--json").stdout)
         self.assertEqual(summary["tokens"], 1024)
+        self.assertEqual((summary["imatrix"], summary["output"]), (str(self.scratch / "b.gguf"), None))
         self.assertEqual(len(summary["inputs"]), 24)
         self.assertEqual(sum(i["tensors"] for i in summary["inputs"]), 42)
 
