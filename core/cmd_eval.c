@@ -82,7 +82,9 @@ static qc_status run(session *s, qc_job *job, void *arg)
     eval_state *e = arg;
     qc_status status = open_all(s, job, e);
     if (status == QC_OK && s->recipe->evaluate.layers > 0 && !e->reference)
-        status = qc_fail(job, QC_E_INVALID, "--layers compares with another model: name it with --reference");
+        status = qc_fail(
+            job, QC_E_INVALID,
+            "--layers compares with another model: name one with --reference (a base file has no weights)");
     if (status == QC_OK && s->recipe->evaluate.layers > 0)
         status = judge_layers(s, job, s->recipe, e->reference, e->model, &e->judgement);
     if (status == QC_OK)
