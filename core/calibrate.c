@@ -108,8 +108,11 @@ static qc_status read_windows(calibration *c, qc_job *job, registry *r)
     if (status == QC_OK)
         status = tokenizer_read(t, job, (const char *const *)texts->items, texts->n, (size_t)rec->calibration.tokens,
                                 &tokens);
-    if (status == QC_OK)
+    if (status == QC_OK) {
         status = sequences_cut(t, job, &tokens, (size_t)rec->calibration.context, 0, &c->windows);
+        if (status != QC_OK)
+            texts_add_context(job, (const char *const *)texts->items, texts->n);
+    }
     token_list_free(&tokens);
     tokenizer_free(t);
     return status;

@@ -54,7 +54,10 @@ static size_t first_scored(const evaluator *e, size_t window)
 static qc_status cut_windows(evaluator *e, qc_job *job)
 {
     sequences cut = {0};
+    const text_list *texts = &e->recipe->evaluate.text;
     qc_status status = sequences_cut(e->tokenizer, job, &e->text, e->context, (size_t)e->recipe->evaluate.stride, &cut);
+    if (status != QC_OK && !e->base)
+        texts_add_context(job, (const char *const *)texts->items, texts->n);
     for (size_t i = 0; i < cut.n && status == QC_OK; i++)
         status = asked_add(&e->windows, job, cut.tokens + cut.starts[i], e->context, first_scored(e, i),
                            e->context - 1);

@@ -55,6 +55,14 @@ qc_status tokenizer_read(const tokenizer *t, qc_job *job, const char *const *pat
     return QC_OK;
 }
 
+void texts_add_context(qc_job *job, const char *const *paths, size_t n_paths)
+{
+    if (n_paths == 1)
+        job_add_context(job, "%s", paths[0]);
+    else if (n_paths > 1)
+        job_add_context(job, "%s and %zu more", paths[0], n_paths - 1);
+}
+
 /* ---- windows ---- */
 
 static qc_status make_windows(qc_job *job, sequences *s, size_t context)

@@ -37,6 +37,9 @@ void token_list_free(token_list *list);
 qc_status tokenizer_read(const tokenizer *t, qc_job *job, const char *const *paths, size_t n_paths, size_t most,
                          token_list *out);
 
+/* Puts the texts' names before the job's message. */
+void texts_add_context(qc_job *job, const char *const *paths, size_t n_paths);
+
 /* A text cut into windows of `context` tokens, each a sequence; what is left over at the end is dropped. stride 0:
  * windows side by side; else each begins `stride` tokens after the one before. Where the tokenizer adds a beginning of
  * text, it takes the place of each window's first token. Fails where there is not one whole window. */
