@@ -1,5 +1,6 @@
 #include "core/evaluate_impl.h"
 #include "core/job.h"
+#include "core/log.h"
 #include <stdlib.h>
 
 /* ---- opening: the text and its windows ---- */
@@ -14,6 +15,9 @@ static qc_status read_text(evaluator *e, qc_job *job)
 {
     const recipe *r = e->recipe;
     size_t most = r->evaluate.tokens < SIZE_MAX ? (size_t)r->evaluate.tokens : 0;
+    if (e->base && r->evaluate.text.n)
+        log_say(job->host, QC_LOG_WARNING, "%s has windows of its own, which replace evaluate.text and context",
+                r->evaluate.reference);
     if (e->base)
         return base_file_tokens(e->base, job, most, &e->text);
     if (r->evaluate.text.n == 0)
