@@ -95,6 +95,14 @@ static int is_same(const struct stat *a, const char *path)
     return path && stat(path, &b) == 0 && a->st_dev == b.st_dev && a->st_ino == b.st_ino;
 }
 
+static int is_one_of(const struct stat *a, const text_list *paths)
+{
+    for (size_t i = 0; i < paths->n; i++)
+        if (is_same(a, paths->items[i]))
+            return 1;
+    return 0;
+}
+
 /* Whatever overwrite says: what we read, we do not replace. */
 static qc_status spare_inputs(const output *o, qc_job *job)
 {
@@ -103,11 +111,13 @@ static qc_status spare_inputs(const output *o, qc_job *job)
     if (stat(rec->output.path, &st) != 0)
         return QC_OK; /* not there, or target_new says why */
     int ours = source_owns(o->plan->model->source, &st) || is_same(&st, rec->model.path) ||
-               is_same(&st, source_folder(o->plan->model->source)) || is_same(&st, rec->calibration.imatrix);
+               is_same(&st, source_folder(o->plan->model->source)) || is_same(&st, rec->calibration.imatrix) ||
+               is_one_of(&st, &rec->calibration.text) || is_one_of(&st, &rec->evaluate.text) ||
+               is_same(&st, rec->evaluate.reference);
     for (size_t i = 0; i < rec->n_names; i++) /* the recipe and what it includes */
         ours = ours || is_same(&st, rec->names[i]);
     if (ours)
-        return qc_fail(job, QC_E_INVALID, "output %s is the input: name another", rec->output.path);
+        return qc_fail(job, QC_E_INVALID, "output %s is an input: name another", rec->output.path);
     return QC_OK;
 }
 

@@ -286,8 +286,17 @@ class RunTest(unittest.TestCase):
         os.link(f16, self.scratch / "hard.gguf")
         os.symlink(f16, self.scratch / "soft.gguf")
         for name in "f16.gguf", "hard.gguf", "soft.gguf":
-            self.expect_error(2, "is the input", f16, name=name, overwrite=True)
+            self.expect_error(2, "is an input", f16, name=name, overwrite=True)
         self.assertEqual(f16.read_bytes(), before)
+        text = self.scratch / "text.gguf"
+        text.write_text("Read, not to be replaced. " * 200)
+        for section in "calibration", "evaluate":
+            output = {"path": str(text), "overwrite": True}
+            recipe = qcore.write_recipe(self.scratch / "recipe.yaml", f16, output, **{section: {"text": str(text)}})
+            process = qcore.run("-c", recipe)
+            self.assertEqual(process.returncode, 2, process.stderr)
+            self.assertIn("is an input", process.stderr)
+        self.assertTrue(text.read_text().startswith("Read"))
 
     def test_summary_as_json(self):
         recipe = self.recipe(self.models / "llama", "Q8_0", {"path": str(self.scratch / "out.gguf")})
