@@ -24,7 +24,8 @@ static qc_status add_figure(const qc_figures *out, qc_job *job, const qc_figure 
     if (!array_reserve(&e->figures, &e->capacity, e->n_figures, sizeof *e->figures))
         return qc_fail(job, QC_E_NOMEM, "out of memory for figures");
     figure *f = &e->figures[e->n_figures++];
-    *f = (figure){copy_text(sink->metric), copy_text(theirs->name), theirs->value, theirs->error, theirs->flags};
+    double error = isfinite(theirs->error) ? theirs->error : -1.0; /* none that could be told */
+    *f = (figure){copy_text(sink->metric), copy_text(theirs->name), theirs->value, error, theirs->flags};
     return f->metric && f->name ? QC_OK : qc_fail(job, QC_E_NOMEM, "out of memory for figures");
 }
 

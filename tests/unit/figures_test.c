@@ -1,5 +1,7 @@
 /* How figures are shown. */
 #include "core/evaluate.h"
+#include "core/figures.h"
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -34,8 +36,32 @@ static void figures_show_what_is_known_of_them(void **state)
     }
 }
 
+/* exp of a mean loss of 1000, and what follows of it. */
+static qc_status report_beyond_all(qc_job *job, const void *state, const qc_figures *out)
+{
+    (void)state;
+    qc_status status = qc_put_figure(out, job, "value", (double)INFINITY, (double)INFINITY, 0);
+    return status == QC_OK ? qc_put_figure(out, job, "difference", (double)INFINITY, (double)NAN, 0) : status;
+}
+
+static void an_error_that_is_no_number_is_none(void **state)
+{
+    const qc_metric_desc metric = {.report = report_beyond_all};
+    evaluation e = {0};
+    char text[96];
+    (void)state;
+    assert_int_equal(figures_collect(NULL, &metric, NULL, "perplexity", &e), QC_OK);
+    assert_int_equal(e.n_figures, 2);
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(e.figures[i].error < 0);
+        assert_string_equal(figure_text(&e.figures[i], text, sizeof text), "inf");
+    }
+    evaluation_free(&e);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(figures_show_what_is_known_of_them)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(figures_show_what_is_known_of_them),
+                                       cmocka_unit_test(an_error_that_is_no_number_is_none)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
