@@ -51,7 +51,7 @@ static qc_status check_names(session *s, qc_job *job, const char *imatrix)
         return qc_fail(job, QC_E_INVALID, "nowhere to save it: name --imatrix FILE or --output FILE");
     if (imatrix && all && strcmp(imatrix, all) == 0)
         return qc_fail(job, QC_E_INVALID, "%s: --imatrix and --output save two different files", all);
-    return imatrix ? statistics_check_path(job, s->registry, s->recipe, imatrix) : QC_OK;
+    return imatrix ? statistics_check_path(job, s->registry, s->recipe, imatrix, QC_STAT_MEAN_SQUARE) : QC_OK;
 }
 
 static void report_calibration(const session *s, const calibrate_state *c)

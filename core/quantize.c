@@ -76,7 +76,7 @@ static qc_status record(session *s, qc_job *job, const recipe *rec, const model 
 {
     uint64_t bytes, steps;
     const char *path = rec->calibration.output;
-    qc_status status = path ? statistics_check_path(job, s->registry, rec, path) : QC_OK;
+    qc_status status = path ? statistics_check_path(job, s->registry, rec, path, wanted) : QC_OK;
     if (status == QC_OK)
         status = statistics_forecast(job, s->registry, rec, m, wanted, &bytes, &steps);
     if (status == QC_OK)

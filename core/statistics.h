@@ -39,7 +39,7 @@ qc_status statistics_write(const statistics *s, qc_job *job, registry *r, const 
                            uint32_t which);
 
 /* Fails where the name or the place of such a file would be refused in the end, when all has been recorded. */
-qc_status statistics_check_path(qc_job *job, registry *r, const recipe *recipe, const char *path);
+qc_status statistics_check_path(qc_job *job, registry *r, const recipe *recipe, const char *path, uint32_t which);
 
 /* What was recorded, for people and for programs. */
 void statistics_print(const statistics *s, FILE *file);

@@ -368,10 +368,37 @@ qc_status statistics_write(const statistics *s, qc_job *job, registry *r, const 
     return status;
 }
 
-qc_status statistics_check_path(qc_job *job, registry *r, const recipe *rec, const char *path)
+/* Asked with a tensor of the name that the statistic will have. */
+static qc_status check_statistics(const writing *w)
 {
-    writing w = {.job = job, .path = path};
+    static const struct {
+        uint32_t statistic;
+        const char *name, *word;
+    } all[] = {{QC_STAT_GRAM, "blk.0" GRAM_SUFFIX, "gram"},
+               {QC_STAT_ABSMAX, "blk.0" ABSMAX_SUFFIX, "absmax"},
+               {QC_STAT_SAMPLES, "blk.0" SAMPLES_SUFFIX, "samples"}};
+    for (size_t i = 0; i < sizeof all / sizeof *all && w->format->refuses; i++) {
+        const qc_tensor t = {.size = sizeof t,
+                             .n_dims = 2,
+                             .name = all[i].name,
+                             .encoding = QC_ENCODING_F32,
+                             .dims = {1, 1, 1, 1},
+                             .row_bytes = sizeof(float),
+                             .bytes = sizeof(float)};
+        const char *why = w->which & all[i].statistic ? w->format->refuses(&t) : NULL;
+        if (why)
+            return qc_fail(w->job, QC_E_UNSUPPORTED, "%s: format %s cannot hold %s: %s; name it *.gguf", w->path,
+                           w->entry->id, all[i].word, why);
+    }
+    return QC_OK;
+}
+
+qc_status statistics_check_path(qc_job *job, registry *r, const recipe *rec, const char *path, uint32_t which)
+{
+    writing w = {.job = job, .path = path, .which = which};
     qc_status status = choose_format(&w, r);
+    if (status == QC_OK)
+        status = check_statistics(&w);
     if (status == QC_OK)
         status = spare_inputs(&w, rec);
     if (status == QC_OK)

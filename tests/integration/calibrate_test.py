@@ -233,9 +233,10 @@ class CalibrateTest(unittest.TestCase):
                           "--text", TEXT, "--record", "gram", "--output", self.scratch / "s.gguf", "--memory", "24MiB")
 
     def test_bad_places_to_save(self):
+        """Said before the text is looked for."""
         for name, status, words in (("s.txt", 2, "name it"), ("s.dat", 3, "cannot hold")):
-            self.expect_error(status, words, "calibrate", self.model, "--text", TEXT, "--tokens", 512, "--record",
-                              "gram", "--output", self.scratch / name)
+            self.expect_error(status, words, "calibrate", self.model, "--text", "none.txt", "--record", "gram",
+                              "--output", self.scratch / name)
         model = shutil.copy(self.model, self.scratch / "model.gguf")
         self.expect_error(2, "model.gguf is an input", "calibrate", model, "--text", TEXT, "--tokens", 512, "--imatrix",
                           model)
