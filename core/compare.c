@@ -3,6 +3,7 @@
 #include "core/paths.h"
 #include "core/quantize.h"
 #include "core/rules.h"
+#include "core/target.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -134,9 +135,7 @@ static qc_status check_name(const schemes *c, qc_job *job, const scheme *one)
     for (const scheme *other = c->items; other < one; other++)
         if (!strcmp(other->name, one->name))
             return qc_fail(job, QC_E_INVALID, "--presets names %s twice", one->name);
-    if (c->keep && !c->session->recipe->output.overwrite && access(one->path, F_OK) == 0)
-        return qc_fail(job, QC_E_INVALID, "%s exists; --set output.overwrite=true replaces it", one->path);
-    return QC_OK;
+    return c->keep ? target_try(job, one->path, c->session->recipe->output.overwrite) : QC_OK;
 }
 
 static qc_status open_scheme(schemes *c, qc_job *job, const char *preset, size_t length)

@@ -402,8 +402,7 @@ qc_status statistics_check_path(qc_job *job, registry *r, const recipe *rec, con
     if (status == QC_OK)
         status = spare_inputs(&w, rec);
     if (status == QC_OK)
-        status = target_new(job, path, 0, rec->output.overwrite, &w.target);
-    target_free(w.target);
+        status = target_try(job, path, rec->output.overwrite);
     settings_free(w.settings);
     return status;
 }

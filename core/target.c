@@ -347,3 +347,14 @@ void target_free(target *t)
     free(t->name);
     free(t);
 }
+
+qc_status target_try(qc_job *job, const char *path, int overwrite)
+{
+    target *t = NULL;
+    uint32_t file;
+    qc_status status = target_new(job, path, 0, overwrite, &t);
+    if (status == QC_OK)
+        status = target_add(t, job, NULL, 1, &file);
+    target_free(t);
+    return status;
+}

@@ -21,4 +21,7 @@ qc_status target_write(const target *t, qc_job *job, uint32_t file, uint64_t at,
 
 qc_status target_commit(target *t, qc_job *job);
 
+/* Could a file be made there? Asked before work of hours; leaves nothing behind. */
+qc_status target_try(qc_job *job, const char *path, int overwrite);
+
 #endif

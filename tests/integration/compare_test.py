@@ -11,6 +11,7 @@ import os
 import pathlib
 import pty
 import re
+import resource
 import signal
 import struct
 import subprocess
@@ -168,7 +169,7 @@ class CompareTest(unittest.TestCase):
             self.assertIn(words, process.stderr)
             self.assertEqual((process.stdout, list(self.temporary.iterdir())), ("", []))
         process = self.compare("--keep", self.kept, status=2)
-        self.assertRegex(process.stderr, "tale-Q8_0.gguf exists; --set output.overwrite=true replaces it")
+        self.assertRegex(process.stderr, "tale-Q8_0.gguf exists already; --set output.overwrite=true replaces it")
         for keep in "", self.recipe:
             process = self.compare("--keep", keep, status=2)
             self.assertIn(f"--keep wants a folder, not '{keep}'", process.stderr)
@@ -182,17 +183,15 @@ class CompareTest(unittest.TestCase):
         self.assertEqual(list(self.temporary.iterdir()), [])
 
     def test_rows_that_are_done_are_shown(self):
-        """The second scheme's kept file cannot be written: a folder is in its place."""
-        folder = self.scratch / "half"
-        (folder / "tale-Q2_K.gguf").mkdir(parents=True)
-        (folder / "tale-Q2_K.gguf" / "file").touch()
-        process = qcore.run("compare", "-c", self.recipe, "--presets", PRESETS, "-q", "--keep", folder, "--json",
-                            "-s", "output.overwrite=true")
-        self.assertNotEqual(process.returncode, 0)
+        """The second scheme's file is larger than files may become."""
+        limit = 4 << 20
+        process = qcore.run("compare", "-c", self.recipe, "--presets", "Q2_K,Q8_0", "-q", "--keep", self.scratch / "half",
+                            "--json", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+        self.assertEqual(process.returncode, 5)
         table = json.loads(process.stdout)
         self.assertFalse(table["complete"])
-        self.assertEqual([row["scheme"] for row in table["schemes"]], ["original", "Q8_0"])
-        self.assertRegex(process.stderr, "^qcore: error: .*Q2_K")
+        self.assertEqual([row["scheme"] for row in table["schemes"]], ["original", "Q2_K"])
+        self.assertRegex(process.stderr, "^qcore: error: .*Q8_0")
 
     def test_interrupted(self):
         long = self.write_recipe("long.yaml", {**SMALL, "evaluate": {**SMALL["evaluate"], "tokens": 32768}})

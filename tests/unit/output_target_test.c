@@ -170,6 +170,18 @@ static void wrong_places_are_refused(void **state)
     target_free(t);
 }
 
+static void a_trial_leaves_nothing(void **state)
+{
+    scratch_folder *s = *state;
+    assert_int_equal(target_try(s->job, scratch_path(s, "a/b/out"), 0), QC_OK);
+    assert_int_equal(scratch_count(s), 0);
+    scratch_write(s, "file", "x", 1);
+    assert_int_equal(target_try(s->job, scratch_path(s, "file"), 1), QC_OK);
+    expect_content(s, "file", "x");
+    expect_failure(s, target_try(s->job, scratch_path(s, "file"), 0), QC_E_INVALID, "exists already");
+    assert_int_equal(target_try(s->job, scratch_path(s, "file/out"), 0), QC_E_IO);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, scratch_begin, scratch_end)
 
 int main(void)
@@ -183,6 +195,7 @@ int main(void)
         TEST(a_link_to_a_folder_is_filled_where_it_leads),
         TEST(writes_stay_inside),
         TEST(wrong_places_are_refused),
+        TEST(a_trial_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
