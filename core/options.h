@@ -57,7 +57,7 @@ int options_usage(const command_spec *command, const char *message, const char *
     "  -c, --config RECIPE      take what is not said here from a recipe\n"          \
     "  -s, --set KEY=VALUE      override a key of it\n"                              \
     "  -j, --json               for programs\n"                                      \
-    "  -q, --quiet              no progress\n"                                       \
+    "  -q, --quiet              no progress, and no summary of what was saved\n"     \
     "  -t, --threads N          at most N threads; no figure depends on it\n"        \
     "      --memory SIZE        about as much memory as may be used (1GiB)\n"        \
     "      --plugin-path DIR    look for plugins in DIR first; may be repeated\n"    \
