@@ -28,11 +28,12 @@ static uint64_t seed_of(const pipeline *p, const chunk *c)
 static qc_status refuse_written(qc_job *job, const chunk *c, const float *w, const float *before)
 {
     size_t cols = c->work->from.cols;
-    for (size_t i = 0; i < c->n_rows * cols; i++)
+    for (size_t i = 0; i < c->n_rows * cols; i++) {
+        unsigned long long row = c->row + i / cols;
         if (!qc_is_finite(w[i]))
-            return qc_fail(job, QC_E_NUMERIC, "row %llu, column %zu: %.9g does not fit into %s",
-                           (unsigned long long)(c->row + i / cols), i % cols, (double)before[i],
-                           c->work->item->to.desc->base.id);
+            return qc_fail(job, QC_E_NUMERIC, "row %llu, column %zu: %.9g does not fit into %s", row, i % cols,
+                           (double)before[i], c->work->item->to.desc->base.id);
+    }
     return QC_E_INTERNAL;
 }
 

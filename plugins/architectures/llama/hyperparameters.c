@@ -24,7 +24,8 @@ static void read_head_size(reading *r, hyperparameters *h)
 {
     if (r->status != QC_OK)
         return;
-    double otherwise = h->width % h->heads[0] == 0 ? (double)(h->width / h->heads[0]) : NEEDED;
+    uint32_t even = h->width / h->heads[0];
+    double otherwise = h->width % h->heads[0] == 0 ? even : NEEDED;
     h->head_size = meta_count(r, "attention.key_length", otherwise, 1, MAX_HEAD_SIZE);
     if (meta_count(r, "attention.value_length", otherwise, 1, MAX_HEAD_SIZE) != h->head_size)
         meta_reject(r, QC_E_UNSUPPORTED, "attention.value_length", "differs from the %u channels of keys",

@@ -54,8 +54,7 @@ static qc_status encode_joined(const qc_evaluation *e, qc_job *job, const char *
     char *text = job->host->alloc(job->host, n_prompt + n_rest + 1);
     if (!text)
         return qc_fail(job, QC_E_NOMEM, "out of memory for a prompt of %zu bytes", n_prompt + n_rest);
-    memcpy(text, prompt, n_prompt);
-    memcpy(text + n_prompt, rest, n_rest);
+    snprintf(text, n_prompt + n_rest + 1, "%s%s", prompt, rest);
     qc_status status = ids_encode(e, job, text, n_prompt + n_rest, flags, whole);
     job->host->free(job->host, text);
     return status;

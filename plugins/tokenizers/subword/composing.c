@@ -96,7 +96,7 @@ static qc_status compose_stretch(composing *c, const char *text, size_t n)
 {
     utf8proc_ssize_t n_points = 0;
     int boundary = 0;
-    if (reserve_points(c, n) != QC_OK)
+    if (reserve_points(c, n) != QC_OK || !c->points)
         return QC_E_NOMEM;
     for (size_t at = 0; at < n && n_points >= 0;) {
         uint32_t point;
@@ -128,7 +128,9 @@ qc_status compose(qc_job *job, const char *text, size_t n, const char **out, siz
     if (is_composed(text, n))
         return QC_OK;
     composing c = {job, (char *)job->scratch(job, MOST_GROWTH * n + 16), 0, NULL, 0};
-    qc_status status = c.out ? QC_OK : qc_fail(job, QC_E_NOMEM, "out of memory for a text");
+    qc_status status = QC_OK;
+    if (!c.out)
+        return qc_fail(job, QC_E_NOMEM, "out of memory for a text");
     for (size_t at = 0, begin, end; at < n && status == QC_OK; at = end) {
         for (begin = at; begin < n && (unsigned char)text[begin] < 0x80; begin++)
             ;
