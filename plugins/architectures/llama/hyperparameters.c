@@ -25,7 +25,7 @@ static void read_head_size(reading *r, hyperparameters *h)
     if (r->status != QC_OK)
         return;
     uint32_t even = h->width / h->heads[0];
-    double otherwise = h->width % h->heads[0] == 0 ? even : NEEDED;
+    double otherwise = h->width % h->heads[0] == 0 ? (double)even : NEEDED;
     h->head_size = meta_count(r, "attention.key_length", otherwise, 1, MAX_HEAD_SIZE);
     if (meta_count(r, "attention.value_length", otherwise, 1, MAX_HEAD_SIZE) != h->head_size)
         meta_reject(r, QC_E_UNSUPPORTED, "attention.value_length", "differs from the %u channels of keys",
