@@ -150,8 +150,7 @@ qc_status base_file_tokens(const base_file *b, qc_job *job, size_t most, token_l
 qc_status base_file_rows(const base_file *b, qc_job *job, size_t first, size_t n, float *rows)
 {
     qc_status status = load(b, job, b->log_probs, first, n, rows);
-    size_t n_values = n * base_file_vocabulary(b);
-    for (size_t i = 0; QC_BIG_ENDIAN && i < n_values && status == QC_OK; i++)
+    for (size_t i = 0; QC_BIG_ENDIAN && status == QC_OK && i < n * base_file_vocabulary(b); i++)
         rows[i] = qc_float_from_bits(qc_load_le32(&rows[i]));
     return status;
 }

@@ -211,7 +211,9 @@ static qc_status score_together(const run *r, const asked *a, const logits_sourc
                                 live_metric *const *metrics, size_t n)
 {
     scorer *scorers = calloc(n, sizeof *scorers);
-    qc_status status = scorers ? QC_OK : qc_fail(r->job, QC_E_NOMEM, "out of memory");
+    qc_status status = QC_OK;
+    if (!scorers)
+        return qc_fail(r->job, QC_E_NOMEM, "out of memory");
     for (size_t i = 0; i < n && status == QC_OK; i++) {
         const qc_metric_desc *desc = metrics[i]->use->desc;
         scorers[i] = (scorer){desc, metrics[i]->state, calloc(a->n_rows + 1, desc->n_values * sizeof(double)),
@@ -221,7 +223,7 @@ static qc_status score_together(const run *r, const asked *a, const logits_sourc
     }
     if (status == QC_OK)
         status = score_for(r, a, reference, metrics, scorers, n);
-    for (size_t i = 0; scorers && i < n; i++)
+    for (size_t i = 0; i < n; i++)
         free(scorers[i].values);
     free(scorers);
     return status;
@@ -234,7 +236,7 @@ static qc_status run_windows(const run *r)
     const logits_source reference = {e->reference_forward, e->reference_hidden, e->base};
     size_t n = 0;
     int looks = 0;
-    live_metric **metrics = calloc(e->n_metrics, sizeof *metrics);
+    live_metric **metrics = calloc(e->n_metrics + 1, sizeof *metrics);
     if (!metrics)
         return qc_fail(r->job, QC_E_NOMEM, "out of memory");
     for (size_t i = 0; i < e->n_metrics; i++)
@@ -303,7 +305,7 @@ qc_status evaluator_run(evaluator *e, qc_job *job, const model *m, progress *sho
     qc_status status = vocabulary_check(job, m, e->reference ? e->reference : e->model);
     if (status == QC_OK)
         status = open_forward(&r, m);
-    if (status == QC_OK && !(r.metrics = calloc(e->n_metrics, sizeof *r.metrics)))
+    if (status == QC_OK && !(r.metrics = calloc(e->n_metrics + 1, sizeof *r.metrics)))
         status = qc_fail(job, QC_E_NOMEM, "out of memory");
     if (status == QC_OK)
         status = run_metrics(&r, out);

@@ -141,12 +141,11 @@ static qc_status read_file(const qc_evaluation *view, qc_job *job, const char *p
     if (!S_ISREG(st.st_mode) || st.st_size > MOST_FILE)
         return qc_fail(job, QC_E_LIMIT, "%s: not a file, or one of more than %d bytes", path, MOST_FILE);
     qc_status status = text_read(job, path, (size_t)st.st_size, &text, n);
-    if (status == QC_OK && !(*data = job->host->alloc(job->host, *n + 1)))
-        status = qc_fail(job, QC_E_NOMEM, "%s: out of memory", path);
-    if (status == QC_OK && *n)
+    *data = status == QC_OK ? job->host->alloc(job->host, *n + 1) : NULL;
+    if (*data && *n)
         memcpy(*data, text, *n);
     free(text);
-    return status;
+    return status == QC_OK && !*data ? qc_fail(job, QC_E_NOMEM, "%s: out of memory", path) : status;
 }
 
 /* ---- a metric at work ---- */

@@ -65,7 +65,7 @@ qc_status evaluator_open_forward(const evaluator *e, qc_job *job, const model *m
 qc_status evaluator_run_reference(evaluator *e, qc_job *job, progress *shown)
 {
     qc_status status = QC_OK;
-    if (e->reference_forward || !evaluator_runs_reference(e))
+    if (!e->reference || e->reference_forward || !evaluator_runs_reference(e))
         return QC_OK;
     status = evaluator_open_forward(e, job, e->reference, &e->reference_forward);
     if (status == QC_OK && e->windows.n_rows)

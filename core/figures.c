@@ -60,10 +60,14 @@ static int decimals(double x, int digits)
     int before = 0;
     if (!(x > 0) || !isfinite(x))
         return digits;
-    for (; x >= 1.0; x /= 10)
+    while (x >= 1.0) {
+        x /= 10;
         before++;
-    for (; x < 0.1; x *= 10)
+    }
+    while (x < 0.1) {
+        x *= 10;
         before--;
+    }
     int n = digits - before;
     return n < 0 ? 0 : n > 12 ? 12 : n;
 }

@@ -22,7 +22,8 @@ typedef struct comparing {
 
 static qc_status no_memory(qc_job *job)
 {
-    return qc_fail(job, QC_E_NOMEM, "out of memory for the layer view");
+    job->fail(job, QC_E_NOMEM, "out of memory for the layer view");
+    return QC_E_NOMEM;
 }
 
 /* ---- sums over rows ---- */

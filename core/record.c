@@ -252,7 +252,7 @@ static qc_status see_linears(void *arg, qc_job *job, size_t n, const model_tenso
     open_input *input = NULL;
     (void)y;
     qc_status status = find_input(r, job, n, weights, &input);
-    if (status != QC_OK)
+    if (status != QC_OK || !input)
         return status;
     const input_record *record = &r->statistics->records[input->record];
     uint64_t matrix = expert > 0 ? (uint64_t)expert : 0;

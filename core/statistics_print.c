@@ -82,8 +82,9 @@ void statistics_print(const statistics *s, FILE *file)
     if (!lines)
         return;
     fprintf(file, "Recorded %zu inputs of %zu tensors", s->n_records, s->n_names);
-    if (s->chunks && s->chunk_tokens)
-        fprintf(file, " over %llu tokens in %llu windows of %llu", (unsigned long long)(s->chunks * s->chunk_tokens),
+    uint64_t tokens = s->chunks * s->chunk_tokens;
+    if (tokens)
+        fprintf(file, " over %llu tokens in %llu windows of %llu", (unsigned long long)tokens,
                 (unsigned long long)s->chunks, (unsigned long long)s->chunk_tokens);
     fprintf(file, " (%s)\n", bytes_text(s->bytes, bytes));
     if (unseen(lines, s->n_records))
