@@ -117,7 +117,7 @@ static void format_eta(char text[32], uint64_t done, uint64_t total, double seco
 void progress_bar(char *line, size_t size, unsigned width, const char *what, uint64_t done, uint64_t total,
                   double seconds, const progress_unit *unit)
 {
-    enum { MOST_CELLS = 30, NAME = 28 };
+    enum { MOST_CELLS = 20, NAME = 28 }; /* of 80 columns, 21 are left for "calibration: block 31" */
     char eta[32], rate[RATE_TEXT], figures[128], cells[MOST_CELLS + 1];
     done = done < total ? done : total;
     format_eta(eta, done, total, seconds);

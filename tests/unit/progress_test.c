@@ -36,6 +36,8 @@ static void figures_are_right(void **state)
     assert_non_null(strstr(line, "100 %"));
     progress_bar(line, sizeof line, 120, "block 3", 2500, 10000, 1, &tokens);
     assert_non_null(strstr(line, " 250 tokens/s"));
+    progress_bar(line, sizeof line, 79, "calibration: block 31", 2500, 10000, 1, &tokens); /* of a usual terminal */
+    assert_non_null(strstr(line, "calibration: block 31"));
 }
 
 static void nothing_is_needed_of_none(void **state)
