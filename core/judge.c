@@ -1,5 +1,6 @@
 #include "core/judge.h"
 #include "core/forward.h"
+#include "core/log.h"
 #include "core/tokens.h"
 
 enum { LAYER_TOKENS = 8192, N_WORST = 10 }; /* enough to tell outputs' errors to a few per cent */
@@ -56,6 +57,9 @@ qc_status judge_foresee(session *s, qc_job *job, const recipe *rec, const model 
     forward *f = NULL;
     if (!rec->evaluate.at.file)
         return QC_OK;
+    if (rec->evaluate.reference)
+        log_say(s->host, QC_LOG_WARNING, "evaluate.reference is for qcore eval: a run compares with its own model, %s",
+                m->path);
     qc_status status = evaluator_open(job, s->registry, rec, m, m, &e);
     evaluator_free(e);
     if (status == QC_OK)

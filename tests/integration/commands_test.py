@@ -129,6 +129,13 @@ class CommandsTest(unittest.TestCase):
             self.expect_refusal(["calibrate", TALE, "--text", "none.txt", option, "x.gguf"], "x.gguf exists already", 2)
         self.assertEqual((self.scratch / "x.gguf").read_bytes(), b"kept")
 
+    def test_a_reference_that_a_run_does_not_look_at_is_said(self):
+        process = qcore.run("-s", f"model.path={TALE}", "-s", "output.path=r.gguf", "-s", "quantize.preset=Q8_0", "-s",
+                            f"evaluate.text={TEXT}", "-s", "evaluate.tokens=512", "-s", "evaluate.reference=other.gguf",
+                            "--dry-run", cwd=self.scratch)
+        self.assertEqual(process.returncode, 0, process.stderr)
+        self.assertRegex(process.stderr, "^qcore: warning: evaluate.reference is for qcore eval: .*tale\n$")
+
     def test_a_run_that_cannot_be_written_is_not_begun(self):
         """Nor is its text run: what that would fail of, a window too long for it, is said without the mistake."""
         run = ["-s", f"model.path={TALE}", "-s", "output.path=x.gguf", "-s", f"calibration.text={TEXT}",
