@@ -377,7 +377,8 @@ static qc_status check_statistics(const writing *w)
     } all[] = {{QC_STAT_GRAM, "blk.0" GRAM_SUFFIX, "gram"},
                {QC_STAT_ABSMAX, "blk.0" ABSMAX_SUFFIX, "absmax"},
                {QC_STAT_SAMPLES, "blk.0" SAMPLES_SUFFIX, "samples"}};
-    for (size_t i = 0; i < sizeof all / sizeof *all && w->format->refuses; i++) {
+    const qc_format_desc *format = w->format;
+    for (size_t i = 0; i < sizeof all / sizeof *all && format && format->refuses; i++) {
         const qc_tensor t = {.size = sizeof t,
                              .n_dims = 2,
                              .name = all[i].name,
@@ -385,7 +386,7 @@ static qc_status check_statistics(const writing *w)
                              .dims = {1, 1, 1, 1},
                              .row_bytes = sizeof(float),
                              .bytes = sizeof(float)};
-        const char *why = w->which & all[i].statistic ? w->format->refuses(&t) : NULL;
+        const char *why = w->which & all[i].statistic ? format->refuses(&t) : NULL;
         if (why)
             return qc_fail(w->job, QC_E_UNSUPPORTED, "%s: format %s cannot hold %s: %s; name it *.gguf", w->path,
                            w->entry->id, all[i].word, why);

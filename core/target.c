@@ -29,7 +29,8 @@ struct target {
 
 static qc_status no_memory(qc_job *job)
 {
-    return qc_fail(job, QC_E_NOMEM, "out of memory for the output's files");
+    qc_fail(job, QC_E_NOMEM, "out of memory for the output's files");
+    return QC_E_NOMEM;
 }
 
 static qc_status system_failed(qc_job *job, const char *path, int error)
