@@ -122,8 +122,13 @@ static qc_status open_recipe(schemes *c, qc_job *job, scheme *one)
     }
     if (status == QC_OK)
         status = recipe_open(job, o->recipe, sets, o->n_sets + N_OWN, RECIPE_OUTPUT | RECIPE_EVALUATE, &one->recipe);
+    const rule_list *rules = status == QC_OK ? one->recipe->quantize.rules : NULL;
+    if (rules && rules->own_encoding)
+        status = fail_at(
+            job, rules->encoding_at, QC_E_INVALID,
+            "quantize.encoding stands over every preset's own, so all schemes would be alike: leave it out");
     if (status == QC_OK)
-        status = rules_check_roles(job, one->recipe->quantize.rules, c->session->roles);
+        status = rules_check_roles(job, rules, c->session->roles);
     for (size_t i = 0; i < N_OWN; i++)
         free(owned[i]);
     free(sets);

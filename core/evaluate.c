@@ -46,7 +46,8 @@ static qc_status open_base(evaluator *e, qc_job *job)
 
 /* The first window is scored from its middle on, as llama.cpp scores every one. With a stride, a later window scores its
  * last `stride` tokens, which no earlier one did: every token after the first half window once, each behind at least
- * context - stride tokens. The last position of a window has nothing left to predict. */
+ * context - stride tokens; with stride = context the first of each window is left out, with nothing before it. The last
+ * position of a window has nothing left to predict. */
 static size_t first_scored(const evaluator *e, size_t window)
 {
     size_t stride = (size_t)e->recipe->evaluate.stride;

@@ -279,6 +279,8 @@ static qc_status read_layer(qc_job *job, rule_list *list, const yaml_node *map, 
         status = read_includes(job, list, map, "include", depth);
     if (status == QC_OK && own && yaml_get(map, "methods"))
         use_list_free(&list->methods_with_importance); /* what the recipe names holds with importance too */
+    if (own)
+        list->own_encoding = yaml_get(map, "encoding") != NULL;
     size_t first = list->n_rules;
     if (status == QC_OK)
         status = fields_read(job, map, own ? "quantize" : "a preset", fields, list);

@@ -41,6 +41,7 @@ typedef struct rule {
 struct rule_list {
     char *encoding; /* base: where no rule says otherwise */
     place encoding_at;
+    int own_encoding; /* the recipe names the base itself, over any preset's */
     use_list methods, methods_with_importance;
     char *require; /* "importance", or NULL */
     place require_at;

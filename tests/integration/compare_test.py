@@ -175,6 +175,10 @@ class CompareTest(unittest.TestCase):
             self.assertIn(f"--keep wants a folder, not '{keep}'", process.stderr)
             self.assertEqual(process.stdout, "")
 
+    def test_an_encoding_that_would_overrule_every_preset(self):
+        process = self.compare("-s", "quantize.encoding=q8_0", status=2, env=self.environment)
+        self.assertRegex(process.stderr, "quantize.encoding stands over every preset's own.*leave it out")
+
     def test_a_preset_that_wants_importance(self):
         bare = self.write_recipe("bare.yaml", {k: v for k, v in SMALL.items() if k != "calibration"})
         process = qcore.run("compare", "-c", bare, "--presets", "Q8_0,Q2_K_S", "-q", env=self.environment)
