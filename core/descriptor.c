@@ -42,16 +42,20 @@ static qc_status check_method(qc_job *job, const plugin_entry *e, const void *de
 
 static qc_status check_geometry(qc_job *job, const plugin_entry *e, const qc_encoding_desc *d)
 {
-    int plain = d->block_cols == 1;
-    if (d->block_cols == 0 || d->block_bytes == 0 || d->lowest > d->highest)
+    int plain = d->block_cols == 1, whole_row = d->block_cols == 0;
+    if (d->block_bytes == 0 || d->lowest > d->highest || (whole_row && (d->code_bits == 0 || d->code_bits > 32)))
         return qc_fail(job, QC_E_UNSUPPORTED, "encoding %s: blocks of %u weights in %u bytes with codes %d to %d",
                        e->id, d->block_cols, d->block_bytes, d->lowest, d->highest);
-    if (!plain && (d->sub_cols == 0 || d->block_cols % d->sub_cols || d->snap_cols == 0 || d->sub_cols % d->snap_cols))
+    if (whole_row && (d->sub_cols != 0 || d->snap_cols != 1))
+        return qc_fail(job, QC_E_UNSUPPORTED, "encoding %s: blocks of a whole row have sub_cols 0 and snap_cols 1",
+                       e->id);
+    if (!plain && !whole_row &&
+        (d->sub_cols == 0 || d->block_cols % d->sub_cols || d->snap_cols == 0 || d->sub_cols % d->snap_cols))
         return qc_fail(job, QC_E_UNSUPPORTED,
                        "encoding %s: sub_cols %u must divide block_cols %u, and snap_cols %u sub_cols", e->id,
                        d->sub_cols, d->block_cols, d->snap_cols);
     const char *bits = entry_value(e, "bits");
-    double has = 8.0 * d->block_bytes / d->block_cols, said = bits ? strtod(bits, NULL) : has;
+    double has = whole_row ? d->code_bits : 8.0 * d->block_bytes / d->block_cols, said = bits ? strtod(bits, NULL) : has;
     if (said - has > 0.001 || has - said > 0.001)
         return qc_fail(job, QC_E_UNSUPPORTED, "encoding %s: plugin.ini says bits = %s, its library has %.6g", e->id,
                        bits, has);

@@ -7,6 +7,7 @@
 #include "core/tokens.h"
 
 typedef struct forward forward;
+typedef struct forward_steps forward_steps;
 typedef struct hidden_states hidden_states;
 
 /* What a run may look at. Called on the caller's thread, in the order of the pass; any member may be NULL. */
@@ -37,6 +38,24 @@ uint64_t forward_least_memory(const forward *f); /* what it cannot do with less 
 qc_status forward_run(forward *f, qc_job *job, const sequences *s, const forward_watch *watch, progress *shown,
                       hidden_states **out);
 void hidden_free(hidden_states *h);
+
+/* ---- step by step, for those who change weights on the way ---- */
+
+/* What a watch's `linears` returns when it needs no more of this batch's block: the rest of it is left out. */
+enum { FORWARD_ENOUGH = 1 };
+
+/* Ready for block 0: embeddings of all sequences. s lives as long. */
+qc_status forward_begin(forward *f, qc_job *job, const sequences *s, progress *shown, forward_steps **out);
+/* All sequences through one block (n_blocks: what comes after the last). keep: what comes out is the next block's input;
+ * else the block's input stays, and it can be run again (after FORWARD_ENOUGH it must). Weights stay in memory until
+ * forward_leave. block_done is not called. */
+qc_status forward_step(forward_steps *r, qc_job *job, uint32_t block, const forward_watch *watch, int keep);
+/* Other values for a tensor that the block (or its norms, biases) asks for: the caller fills [rows][cols] of *values
+ * before the next step; they are the tensor's until forward_leave. The second call for one gives what is there. */
+qc_status forward_replace(forward *f, qc_job *job, const model_tensor *t, uint64_t matrix, float **values);
+/* The block is done: its weights, the replaced ones too, are forgotten. */
+void forward_leave(forward *f);
+void forward_end(forward_steps *r); /* NULL is fine */
 
 /* Logits of n rows (tokens of the sequences, counted through; rising): logits [n][vocabulary]. Where there is no room
  * for output.weight as a whole, every call decodes it once: ask for a few hundred rows at least. */

@@ -178,6 +178,34 @@ void job_add_place(qc_job *job, const char *file, unsigned line, unsigned column
         snprintf(j->message + n, sizeof j->message - n, " (%.200s:%u:%u)", file ? file : "", line, column);
 }
 
+/* ---- figures ---- */
+
+static void take_figure(qc_job *job, const char *name, double value)
+{
+    struct job *j = own(job);
+    size_t i = 0;
+    while (i < j->n_figures && strcmp(j->figures[i].name, name) != 0)
+        i++;
+    if (i == MAX_FIGURES)
+        return;
+    snprintf(j->figures[i].name, sizeof j->figures[i].name, "%s", name);
+    one_line(j->figures[i].name);
+    j->figures[i].value = value;
+    j->n_figures += i == j->n_figures;
+}
+
+const job_figure *job_figures(const qc_job *job, size_t *n)
+{
+    const struct job *j = (const struct job *)job;
+    *n = j->n_figures;
+    return j->figures;
+}
+
+void job_forget_figures(qc_job *job)
+{
+    own(job)->n_figures = 0;
+}
+
 /* ---- progress ---- */
 
 void job_set_task(qc_job *job, const char *what)
@@ -197,7 +225,8 @@ static qc_status job_progress(qc_job *job, uint64_t done, uint64_t total)
 void job_init(struct job *j, struct pool *p, const qc_host *host, uint32_t worker)
 {
     memset(j, 0, sizeof *j);
-    j->api = (qc_job){sizeof j->api, worker, host, 0, job_scratch, pool_parallel_for, job_fail, job_progress};
+    j->api = (qc_job){sizeof j->api,     worker,   host,         0,          job_scratch,
+                      pool_parallel_for, job_fail, job_progress, take_figure};
     j->pool = p;
     j->what = "";
 }

@@ -29,6 +29,15 @@ void job_add_context(qc_job *job, const char *format, ...) __attribute__((format
 /* Puts " (FILE:LINE:COLUMN)" behind it; line 0: nowhere, nothing. */
 void job_add_place(qc_job *job, const char *file, unsigned line, unsigned column);
 
+/* Figures that a plugin has told since they were last forgotten. */
+typedef struct job_figure {
+    char name[24];
+    double value;
+} job_figure;
+
+const job_figure *job_figures(const qc_job *job, size_t *n);
+void job_forget_figures(qc_job *job);
+
 /* Set from the signal handler: every parallel_for and progress then ends with QC_E_CANCELLED. Async-signal-safe. */
 void job_cancel_all(void);
 int job_cancelled(void);

@@ -18,6 +18,8 @@ typedef struct arena {
     size_t n, capacity, current;
 } arena;
 
+enum { MAX_FIGURES = 16 };
+
 struct job {
     qc_job api; /* first: a qc_job * is a struct job * */
     struct pool *pool;
@@ -25,6 +27,8 @@ struct job {
     const char *what;
     int failed, in_parallel; /* in_parallel: inside a parallel_for already, so another runs inline */
     char message[JOB_MESSAGE_BYTES];
+    job_figure figures[MAX_FIGURES];
+    size_t n_figures;
 };
 
 void job_init(struct job *j, struct pool *p, const qc_host *host, uint32_t worker);

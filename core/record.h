@@ -11,6 +11,16 @@ enum { MOST_SAMPLES = 128 };
 
 typedef struct recorder recorder;
 
+/* What of an input that `weights` read is to be recorded: QC_STAT_*, of which mean squares come with any; 0: nothing. Of
+ * the answer for one block's first batch the others follow; is_last: no later input of this block is wanted, so the rest
+ * of the batch can be left out. */
+typedef uint32_t (*record_choice)(void *arg, size_t n, const model_tensor *const *weights, int *is_last);
+
+/* Instead of `wanted` for all: asked once for each input of a block. choose NULL: `wanted` again. */
+void recorder_choose(recorder *r, record_choice choose, void *arg);
+/* What was recorded since the last such call is ready for use; for runs in steps, where no block_done is called. */
+qc_status recorder_finish(recorder *r, qc_job *job);
+
 /* Records `wanted` (QC_STAT_*) into s, beside column mean squares. */
 qc_status recorder_new(qc_job *job, statistics *s, uint32_t wanted, recorder **out);
 void recorder_free(recorder *r);

@@ -247,6 +247,17 @@ qc_status registry_open(registry *r, qc_job *job, const char *kind, const char *
     return status;
 }
 
+/* Bytes of a row; 0 where 64 bits do not count them. */
+static int row_size(const qc_encoding_desc *d, uint64_t cols, uint64_t *bytes)
+{
+    if (d->block_cols)
+        return qc_mul_size(cols / d->block_cols, d->block_bytes, bytes);
+    if (cols > UINT32_MAX || !qc_mul_size(cols, d->code_bits, bytes))
+        return 0;
+    *bytes = d->block_bytes + (*bytes + 7) / 8;
+    return 1;
+}
+
 qc_status registry_coder(registry *r, qc_job *job, const char *encoding, uint64_t cols, qc_coder *coder)
 {
     const void *desc;
@@ -255,14 +266,13 @@ qc_status registry_coder(registry *r, qc_job *job, const char *encoding, uint64_
     if (status != QC_OK || !desc)
         return status;
     const loaded_encoding *l = desc;
-    if (cols == 0 || cols > SIZE_MAX || cols % l->desc.block_cols)
+    if (cols == 0 || cols > SIZE_MAX || (l->desc.block_cols && cols % l->desc.block_cols))
         return qc_fail(job, QC_E_INVALID, "rows of %llu weights cannot be %s, whose blocks have %u",
                        (unsigned long long)cols, encoding, l->desc.block_cols);
-    if (cols > MAX_COLS || !qc_mul_size(cols / l->desc.block_cols, l->desc.block_bytes, &row_bytes) ||
-        row_bytes > MAX_ROW_BYTES)
+    if (cols > MAX_COLS || !row_size(&l->desc, cols, &row_bytes) || row_bytes > MAX_ROW_BYTES)
         return qc_fail(job, QC_E_LIMIT, "rows of %llu weights are too long", (unsigned long long)cols);
     *coder = (qc_coder){.size = sizeof *coder,
-                        .block_cols = l->desc.block_cols,
+                        .block_cols = l->desc.block_cols ? l->desc.block_cols : (uint32_t)cols,
                         .cols = (size_t)cols,
                         .row_bytes = (size_t)row_bytes,
                         .desc = &l->desc,

@@ -46,6 +46,9 @@ qc_status statistics_add_dataset(statistics *s, qc_job *job, const char *name, s
 void statistics_sort(statistics *s);
 const input_name *statistics_find(const statistics *s, const char *tensor); /* sorted ones; NULL: none */
 
+/* Forgets all records and names, for the next block; datasets stay. */
+void statistics_clear(statistics *s);
+
 /* Means from sums and counts, and what methods see of the record; checks every number. */
 qc_status statistics_finish(qc_job *job, const char *name, input_record *r);
 

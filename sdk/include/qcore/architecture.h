@@ -35,6 +35,23 @@ typedef struct qc_name_rule {
     uint32_t flags, rows; /* QC_NAME_*, QC_ROWS_* */
 } qc_name_rule;
 
+/* What the channels of an axis are. */
+enum {
+    QC_CHANNELS_PLAIN = 0, /* channel i: row i of every writer, column i of every reader */
+    /* Rows of the writers are channels of key/value heads; a reader's columns are those of query heads, each of which
+     * reads the key/value head of its group: column (h, i) is channel (h / (head_count / head_count_kv), i). */
+    QC_CHANNELS_VALUE_HEADS = 1
+};
+
+/* Channels between which the block computes nothing but products, so that a factor goes from one side to the other.
+ * Canonical names with "{}" for the block, separated by spaces; one that begins with '?' may be absent, and where
+ * another is, the model has no such axis. Vectors among the writers (norms, biases) have one number a channel. Frozen
+ * layout: crosses in arrays. */
+typedef struct qc_axis_rule {
+    const char *writers, *readers;
+    uint32_t channels; /* QC_CHANNELS_* */
+} qc_axis_rule;
+
 /* Where what a configuration says goes; everything is copied. [main-thread] */
 typedef struct qc_import {
     uint32_t size;
@@ -82,6 +99,8 @@ typedef struct qc_architecture_desc {
     qc_status (*block)(qc_job *job, const void *state, const qc_pass *pass, float *x);
     /* What comes between the last block and output.weight (the final norm), in place. [job-thread] */
     qc_status (*finish)(qc_job *job, const void *state, const qc_pass *pass, float *x);
+    /* Since ABI 0.3: axes of a block, in the order in which methods are asked; ends with writers NULL. Or NULL: none. */
+    const qc_axis_rule *axes;
 } qc_architecture_desc;
 
 #endif

@@ -21,9 +21,17 @@
 typedef struct qc_encoding_desc qc_encoding_desc;
 typedef struct qc_ops_encoding qc_ops_encoding;
 
+/* Flags of a descriptor. */
+enum {
+    /* value = step * (code - zero): a sub-block has a float16 step of its own and a whole zero, 0 where codes are signed
+     * (lowest < 0), lowest .. highest where they are not. Such codes move between encodings and checkpoint layouts
+     * without being rounded again. */
+    QC_ENCODING_INTEGER = 1 << 16
+};
+
 /* One encoding in use on one tensor. Made by the host; const; borrowed. */
 typedef struct qc_coder {
-    uint32_t size, block_cols; /* block_cols: the descriptor's */
+    uint32_t size, block_cols; /* block_cols: the descriptor's, or cols where that is 0 */
     size_t cols, row_bytes;
     const qc_encoding_desc *desc; /* desc->params lets one function serve a family */
     const qc_ops_encoding *ops; /* complete: reference, overlaid by the best variant of this CPU */
@@ -34,7 +42,7 @@ typedef struct qc_coder {
 /* The levels one block of a tile may take, scales fixed in stored precision. Arrays are [sub-block][lane]. */
 typedef struct qc_grid {
     uint32_t size;
-    float *step, *offset; /* (block_cols / sub_cols) * QC_LANES each */
+    float *step, *offset; /* qc_n_subs * QC_LANES each */
     void *state; /* desc->state_bytes of the encoding's own: stored scales, for pack */
 } qc_grid;
 
@@ -59,6 +67,10 @@ struct qc_ops_encoding {
      * lane where that cannot be stored. For local scale search. May be NULL. */
     void (*neighbour)(const qc_coder *e, const qc_grid *g, uint32_t sub, int32_t a, int32_t b, float *step,
                       float *offset);
+    /* Since ABI 0.3. Takes the step and offset that stand in the grid as the block's own, so that pack stores them: how
+     * codes that were chosen elsewhere come in, and how a neighbour is kept. 1: every lane's can be stored exactly;
+     * 0: not, and the grid is as before. Encodings with two levels of scales keep the block's own. May be NULL. */
+    int (*adopt)(const qc_coder *e, qc_grid *g);
 };
 
 /* The same source built for a CPU level ("x86-v3", "x86-v4"). A list of these ends with {NULL, NULL}. */
@@ -69,9 +81,9 @@ typedef struct qc_variant {
 
 struct qc_encoding_desc {
     qc_desc base;
-    uint32_t block_cols; /* weights of a block; 1: plain numbers, no grid; 0: reserved, for blocks of a whole row */
-    uint32_t block_bytes; /* bytes of a block */
-    uint32_t sub_cols; /* weights that share a step and an offset; divides block_cols */
+    uint32_t block_cols; /* weights of a block; 1: plain numbers, no grid; 0: the whole row is one (code_bits is set) */
+    uint32_t block_bytes; /* bytes of a block; where block_cols is 0: without its codes */
+    uint32_t sub_cols; /* weights that share a step and an offset; divides block_cols; 0: all of the block */
     uint32_t snap_cols; /* columns that `snap` takes at once, usually 1 */
     uint32_t state_bytes; /* of qc_grid.state */
     int32_t lowest, highest; /* codes; both 0: plain numbers */
@@ -82,7 +94,19 @@ struct qc_encoding_desc {
     /* Are these bytes ones that decode can take and that decode to finite numbers? Never reads past
      * n_rows * row_bytes. NULL: any bytes are fine. Fails with QC_E_CORRUPT or QC_E_NUMERIC. [job-thread] */
     qc_status (*validate)(qc_job *job, const qc_coder *e, const void *src, size_t n_rows);
+    uint32_t code_bits; /* since ABI 0.3: where block_cols is 0, a row has block_bytes + (cols * code_bits + 7) / 8 bytes */
 };
+
+/* Weights that share a step and an offset, and how often a block has such. */
+static inline uint32_t qc_sub_cols(const qc_coder *e)
+{
+    return e->desc->sub_cols ? e->desc->sub_cols : e->block_cols;
+}
+
+static inline uint32_t qc_n_subs(const qc_coder *e)
+{
+    return e->block_cols / qc_sub_cols(e);
+}
 
 /* Columns that one call takes from column `col` on: a block, or up to QC_PLAIN_COLS plain numbers. */
 #define QC_PLAIN_COLS 256
@@ -132,8 +156,8 @@ static inline void qc_snap_nearest(const qc_coder *e, const qc_grid *g, float *v
                                    uint32_t col)
 {
     const qc_encoding_desc *d = e->desc;
-    const float *step = g->step + (size_t)(col / d->sub_cols) * QC_LANES;
-    const float *offset = g->offset + (size_t)(col / d->sub_cols) * QC_LANES;
+    const float *step = g->step + (size_t)(col / qc_sub_cols(e)) * QC_LANES;
+    const float *offset = g->offset + (size_t)(col / qc_sub_cols(e)) * QC_LANES;
     int32_t lo = d->lowest, hi = d->highest, zero = lo > 0 ? lo : hi < 0 ? hi : 0;
     for (size_t r = 0; r < QC_LANES; r++) {
         float t = step[r] != 0.0f ? (x[r] - offset[r]) / step[r] : 0.0f;
@@ -165,7 +189,7 @@ static inline void qc_snap(const qc_coder *e, qc_grid *g, float *value, int32_t 
 static inline qc_grid *qc_grid_new(qc_job *job, const qc_coder *e)
 {
     const qc_encoding_desc *d = e->desc;
-    size_t n_subs = d->sub_cols ? e->block_cols / d->sub_cols : 1;
+    size_t n_subs = qc_n_subs(e);
     qc_grid *g = (qc_grid *)job->scratch(job, sizeof *g);
     float *scales = (float *)job->scratch(job, 2 * n_subs * QC_LANES * sizeof(float));
     void *state = job->scratch(job, d->state_bytes ? d->state_bytes : 1);
@@ -201,7 +225,7 @@ static inline qc_status qc_encode_rows(qc_job *job, const qc_coder *e, void *dst
                 e->ops->encode(e, at, tile, weight, n, n_cols);
                 continue;
             }
-            e->ops->fit(e, grid, tile, weight, 0, (uint32_t)(n_cols / e->desc->sub_cols));
+            e->ops->fit(e, grid, tile, weight, 0, qc_n_subs(e));
             for (size_t c = 0; c < n_cols; c += e->desc->snap_cols)
                 qc_snap(e, grid, value + c * QC_LANES, code + c * QC_LANES, tile + c * QC_LANES, weight, (uint32_t)c);
             e->ops->pack(e, at, grid, code, n);

@@ -29,7 +29,17 @@ typedef struct qc_model {
     size_t n_tensors, n_metas;
     const qc_tensor *const *tensors;
     const qc_meta *const *metas;
+    /* Since ABI 0.3: the family's own folder that the model was read from, for its config.json; NULL where it came from a
+     * file of canonical names. Files that layout does not write itself are copied from it by the host. */
+    const qc_source *folder;
 } qc_model;
+
+/* Where a format says which programs take what it writes. Copied. [main-thread] */
+typedef struct qc_loaders {
+    uint32_t size;
+    /* takes: 1 yes, 0 no; why: what decides it, or NULL. */
+    qc_status (*loader)(const struct qc_loaders *out, qc_job *job, const char *name, int takes, const char *why);
+} qc_loaders;
 
 /* Where layout says what the files look like. [main-thread] */
 typedef struct qc_layout {
@@ -49,7 +59,8 @@ typedef struct qc_sink {
                           size_t n);
 } qc_sink;
 
-/* A reader has `scan`, a writer has `layout`; load and store may be NULL: row r then lies at t->at + r * row_bytes. */
+/* A reader has `scan`, a writer has `layout`; load and store may be NULL: row r then lies at t->at + r * row_bytes. So it
+ * does for every tensor whose `file` is not QC_FILE_PARTS: load is asked for those alone. */
 typedef struct qc_format_desc {
     qc_desc base;
     uint32_t row_multiple; /* chunks given to load and store are a multiple of this; the last may be short; 0: 1 */
@@ -64,6 +75,8 @@ typedef struct qc_format_desc {
     qc_status (*store)(qc_job *job, const void *index, const qc_sink *sink, const qc_tensor *t, const qc_coder *e,
                        uint64_t row, size_t n_rows, const void *src); /* [any-thread] */
     void (*release)(const qc_host *host, void *index); /* [main-thread] */
+    /* Since ABI 0.3, may be NULL: who takes the model as it will be, for the plan. */
+    qc_status (*loaders)(qc_job *job, const qc_model *model, const qc_settings *settings, const qc_loaders *out);
 } qc_format_desc;
 
 #endif

@@ -45,6 +45,9 @@ struct qc_job {
     qc_status (*parallel_for)(qc_job *job, size_t n, size_t chunk, qc_body body, void *arg);
     qc_status (*fail)(qc_job *job, qc_status code, const char *message); /* keeps the first message; returns code */
     qc_status (*progress)(qc_job *job, uint64_t done, uint64_t total); /* QC_E_CANCELLED when the user gave up */
+    /* Since ABI 0.3. A figure that a method's prepare or transform came to ("damping", "alpha"), shown beside every
+     * linear it holds for. Copied; a second one of that name replaces the first; elsewhere it does nothing. */
+    void (*figure)(qc_job *job, const char *name, double value);
 };
 
 /* printf-style job->fail. Returns code. */
@@ -60,6 +63,13 @@ qc_fail(qc_job *job, qc_status code, const char *format, ...)
     vsnprintf(message, sizeof message, format, args);
     va_end(args);
     return job->fail(job, code, message);
+}
+
+/* job->figure, where the host has it. */
+static inline void qc_tell_figure(qc_job *job, const char *name, double value)
+{
+    if (QC_HAS(job, qc_job, figure) && job->figure)
+        job->figure(job, name, value);
 }
 
 /* n * size in *bytes; 0 (and *bytes untouched) when it does not fit. For every size that a file has a say in. */

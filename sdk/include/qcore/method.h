@@ -43,15 +43,20 @@ typedef struct qc_end {
     qc_status (*rows)(const struct qc_end *end, qc_job *job, size_t first, size_t n, float *w);
 } qc_end;
 
+/* Writers are divided by the factors, readers multiplied: the model computes what it did. The encoding that a reader
+ * goes to is linear->coder, its input is shared by all readers. Made by the host; const; borrowed. */
 typedef struct qc_axis {
     uint32_t size;
     size_t n_channels;
-    const qc_input *input;
+    const qc_input *input; /* of the readers, as factors that were chosen before have made it; NULL: unknown */
     size_t n_writers, n_readers;
     const qc_end *const *writers, *const *readers;
+    const char *name; /* since ABI 0.3: "attn_norm -> attn_q, attn_k, attn_v", for messages */
 } qc_axis;
 
-/* A method has `round`, or `transform`, or both; all else may be NULL. */
+/* A method has `round`, or `transform`, or both; all else may be NULL. Of the methods of a recipe, in their order, all
+ * that transform do so, and the last one rounds. plugin.ini: `orders = act_order` names the setting (a bool) by which the
+ * method asks for a stored column order; `tokens = 30` says how many tokens of calibration it wants for each column. */
 typedef struct qc_method_desc {
     qc_desc base;
     uint32_t statistics; /* QC_STAT_*: what calibration must record; the plan refuses a run that lacks them */
@@ -61,8 +66,9 @@ typedef struct qc_method_desc {
     /* One factor per channel, preset to 1. The host multiplies readers, divides writers, norms, biases, statistics.
      * [job-thread] */
     qc_status (*transform)(qc_job *job, const void *state, const qc_axis *axis, float *factor);
-    /* Once per input and encoding shape (block_cols, sub_cols). order: preset to 0 .. cols - 1, may be permuted; NULL
-     * where the container cannot store an order. [job-thread] */
+    /* Once per input and encoding shape (block_cols, sub_cols), outside parallel_for, so that its own has all threads;
+     * not for matrices of whose input nothing is known (round then gets NULL). order: preset to 0 .. cols - 1, may be
+     * permuted; NULL where none is asked for or stored. [job-thread] */
     qc_status (*prepare)(qc_job *job, const void *state, const qc_input *input, const qc_encoding_desc *shape,
                          uint32_t *order, void **prepared);
     void (*release)(const qc_host *host, void *prepared); /* [any-thread] */
@@ -71,6 +77,10 @@ typedef struct qc_method_desc {
     qc_status (*round)(qc_job *job, const void *state, const void *prepared, const qc_linear *linear, float *w,
                        size_t n_rows, void *dst);
     uint64_t (*memory)(const void *state, size_t cols); /* bytes that `prepare` keeps. [any-thread] */
+    /* Since ABI 0.3: rows that round takes best at once; 0: the host's choice, about 2^17 weights. */
+    uint32_t chunk_rows;
+    /* Bytes of scratch that round needs beside w and dst, for a chunk; NULL: little. [any-thread] */
+    uint64_t (*round_memory)(const void *state, size_t n_rows, size_t cols);
 } qc_method_desc;
 
 /* Fails with QC_E_NUMERIC, naming the place, when a weight is NaN or Inf. w: [n_rows][cols]. */

@@ -24,8 +24,15 @@ typedef struct qc_tensor {
     uint64_t dims[QC_MAX_DIMS];
     uint64_t at, bytes; /* of the tensor in its file, counted from the file's start */
     uint64_t row_bytes; /* bytes == row_bytes * rows, where rows are stored one after another */
-    const uint32_t *order; /* stored column order (act-order), or NULL */
+    /* Stored column order (act-order): column i of a row is input column order[i]; NULL: none. In layout it is there and
+     * still 0 .. dims[0] - 1; it counts when rows are stored. */
+    const uint32_t *order;
+    /* Since ABI 0.3: the encoding's descriptor; NULL: no plugin decodes it. Set for those who write. */
+    const struct qc_encoding_desc *desc;
 } qc_tensor;
+
+/* qc_tensor.file of what is kept in several arrays: only the format's `load` knows where; `at` counts for nothing. */
+#define QC_FILE_PARTS UINT32_MAX
 
 /* A piece of text that need not end in a zero byte and may hold any byte. Frozen layout: crosses in arrays. */
 typedef struct qc_text {
