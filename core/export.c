@@ -30,6 +30,7 @@ static qc_status add_tensor(const exporter *x, const plan_item *item, const char
         to->n_dims = 2;
         to->dims[2] = to->dims[3] = 1;
     }
+    to->desc = item->to.desc;
     to->row_bytes = row_bytes(item);
     if (!qc_mul_size(to->row_bytes, tensor_rows(to), &to->bytes))
         return qc_fail(x->job, QC_E_LIMIT, "%s is too large", t->name);

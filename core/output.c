@@ -132,11 +132,14 @@ static qc_status lay_out(output *o, qc_job *job)
     }
     for (size_t i = 0; i < n; i++)
         tensors[i] = &o->exports.tensors[i];
+    const model *from = o->plan->model;
+    int own_folder = !(from->format->base.flags & QC_FORMAT_CANONICAL);
     const qc_model whole = {.size = sizeof whole,
                             .n_tensors = n,
                             .n_metas = o->plan->n_metas,
                             .tensors = tensors,
-                            .metas = (const qc_meta *const *)o->plan->metas};
+                            .metas = (const qc_meta *const *)o->plan->metas,
+                            .folder = own_folder ? from->source : NULL};
     const layout_out out = {
         {.size = sizeof out.base, .file = layout_file, .place = layout_place, .bytes = layout_bytes}, o};
     qc_status status = o->format->layout(job, &whole, o->settings, &out.base, &o->index);

@@ -182,7 +182,8 @@ static qc_status ask_format(planner *p, const plan_item *item)
                        .encoding = item->encoding,
                        .n_dims = t->n_dims,
                        .bytes = item->bytes,
-                       .row_bytes = t->n_rows ? item->bytes / t->n_rows : 0};
+                       .row_bytes = t->n_rows ? item->bytes / t->n_rows : 0,
+                       .desc = item->to.desc};
     memcpy(asked.dims, t->dims, sizeof asked.dims);
     const char *why = p->format->refuses ? p->format->refuses(&asked) : NULL;
     const recipe *rec = p->plan->recipe;
