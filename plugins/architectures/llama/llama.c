@@ -3,6 +3,7 @@
  * The hyperparameters' keys are those of llama.cpp's converter (gguf-py, constants.py), so that whatever reads its
  * files reads these.
  */
+#include "axes.h"
 #include "block.h"
 #include "conversion.h"
 #include "hyperparameters.h"
@@ -147,7 +148,8 @@ static qc_status import(qc_job *job, const qc_source *folder, const qc_import *o
     }                                                                                                  \
     static const qc_architecture_desc name = {                                                         \
         {sizeof(qc_architecture_desc), 0, QC_KIND_ARCHITECTURE, #name, NULL}, name##_names,            \
-        import_##name, create_##name, destroy_hyperparameters, run_block, run_finish}
+        import_##name, create_##name, destroy_hyperparameters, run_block, run_finish, \
+        llama_axes}
 /* clang-format on */
 
 ARCHITECTURE(llama, .free_head_size = 1, .rope_factors = 1);
