@@ -19,7 +19,8 @@ ENCODE = c.CFUNCTYPE(None, c.POINTER(Coder), c.c_void_p, c.c_void_p, c.c_void_p,
 
 class Ops(c.Structure):
     _fields_ = [("size", c.c_uint32), ("decode", DECODE), ("encode", ENCODE), ("fit", c.c_void_p),
-                ("snap", c.c_void_p), ("pack", c.c_void_p), ("unpack", c.c_void_p), ("neighbour", c.c_void_p)]
+                ("snap", c.c_void_p), ("pack", c.c_void_p), ("unpack", c.c_void_p), ("neighbour", c.c_void_p),
+                ("adopt", c.c_void_p)]
 
 
 class Variant(c.Structure):
@@ -31,7 +32,8 @@ class EncodingDesc(c.Structure):
                 ("reserved", c.c_void_p), ("block_cols", c.c_uint32), ("block_bytes", c.c_uint32),
                 ("sub_cols", c.c_uint32), ("snap_cols", c.c_uint32), ("state_bytes", c.c_uint32),
                 ("lowest", c.c_int32), ("highest", c.c_int32), ("levels", c.c_void_p), ("params", c.c_void_p),
-                ("reference", c.POINTER(Ops)), ("variants", c.POINTER(Variant)), ("validate", c.c_void_p)]
+                ("reference", c.POINTER(Ops)), ("variants", c.POINTER(Variant)), ("validate", c.c_void_p),
+                ("code_bits", c.c_uint32)]
 
 
 class Plugin(c.Structure):
@@ -53,15 +55,18 @@ class Encoding:
         self.desc = next(d.contents for d in entry.descs[:entry.n_descs] if d.contents.id.decode() == name)
         self.ops = self.desc.reference.contents
         self.cols = cols
-        self.row_bytes = cols // self.desc.block_cols * self.desc.block_bytes
-        self.coder = Coder(c.sizeof(Coder), self.desc.block_cols, cols, self.row_bytes, c.addressof(self.desc),
+        self.block_cols = self.desc.block_cols or cols  # 0: the whole row is one block
+        self.row_bytes = cols // self.block_cols * self.desc.block_bytes
+        if not self.desc.block_cols:
+            self.row_bytes += (cols * self.desc.code_bits + 7) // 8
+        self.coder = Coder(c.sizeof(Coder), self.block_cols, cols, self.row_bytes, c.addressof(self.desc),
                            c.addressof(self.ops), None, None)
 
     def _pieces(self, n_rows):
-        step = PLAIN_COLS if self.desc.block_cols == 1 else self.desc.block_cols
+        step = PLAIN_COLS if self.block_cols == 1 else self.block_cols
         for row in range(0, n_rows, LANES):
             for col in range(0, self.cols, step):
-                at = row * self.row_bytes + col // self.desc.block_cols * self.desc.block_bytes
+                at = row * self.row_bytes + col // self.block_cols * self.desc.block_bytes
                 yield row, min(LANES, n_rows - row), col, min(step, self.cols - col), at
 
     def encode(self, rows, importance=None):

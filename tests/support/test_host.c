@@ -164,10 +164,11 @@ int test_coder(qc_coder *coder, qc_ops_encoding *ops, const qc_encoding_desc *de
     memset(ops, 0, sizeof *ops);
     memcpy(ops, theirs, theirs->size < sizeof *ops ? theirs->size : sizeof *ops);
     uint32_t block_cols = desc->block_cols ? desc->block_cols : (uint32_t)cols;
+    size_t codes = desc->block_cols ? 0 : (cols * desc->code_bits + 7) / 8;
     *coder = (qc_coder){.size = sizeof *coder,
                         .block_cols = block_cols,
                         .cols = cols,
-                        .row_bytes = cols / block_cols * desc->block_bytes,
+                        .row_bytes = cols / block_cols * desc->block_bytes + codes,
                         .desc = desc,
                         .ops = ops};
     return 1;

@@ -1,0 +1,201 @@
+/* Kernels of the whole-number encodings, built once per CPU level. */
+#include "layout.h"
+#include "qcore/variant.h"
+#include "search.h"
+
+static const ints_type *type_of(const qc_coder *e)
+{
+    return (const ints_type *)e->desc->params;
+}
+
+static ints_state *state_of(const qc_grid *g)
+{
+    return (ints_state *)g->state;
+}
+
+/* Bytes before the codes of a block. */
+static size_t header_bytes(const ints_type *t)
+{
+    return 2 + t->has_zero;
+}
+
+/* -0 without a zero: it adds nothing, not even to -0. */
+static float offset_of(float step, float zero)
+{
+    return -(step * zero);
+}
+
+static size_t piece_of(size_t n_cols, size_t col)
+{
+    return n_cols - col < INTS_PIECE ? n_cols - col : INTS_PIECE;
+}
+
+static void fit(const qc_coder *e, qc_grid *g, const float *x, const float *importance, uint32_t sub, uint32_t n_subs)
+{
+    (void)sub, (void)n_subs; /* one sub-block is the block */
+    const ints_type *t = type_of(e);
+    const ints_cols cols = ints_cols_of(x, importance, e->block_cols);
+    float zero[QC_LANES];
+    ints_search(t, &cols, g->step, zero);
+    for (size_t l = 0; l < QC_LANES; l++)
+        g->offset[l] = t->has_zero ? offset_of(g->step[l], zero[l]) : -0.0f;
+    if (t->has_zero)
+        memcpy(state_of(g)->zero, zero, sizeof zero);
+}
+
+static void snap(const qc_coder *e, qc_grid *g, float *value, int32_t *code, const float *x, const float *importance,
+                 uint32_t col)
+{
+    (void)importance, (void)col;
+    qc_lanes_snap(x, 1, (float)e->desc->lowest, (float)e->desc->highest, g->step, g->offset, value, code);
+}
+
+static void pack_header(const qc_coder *e, uint8_t *p, const qc_grid *g, size_t lane)
+{
+    qc_store_le16(p, qc_f16_from_f32(g->step[lane]));
+    if (type_of(e)->has_zero)
+        p[2] = (uint8_t)(int32_t)state_of(g)->zero[lane];
+}
+
+/* Codes of columns from `col` on, which is a multiple of INTS_PIECE. */
+static void pack_codes(const qc_coder *e, uint8_t *dst, const int32_t *code, size_t col, size_t n_cols, size_t n_rows)
+{
+    const ints_type *t = type_of(e);
+    uint8_t *at = dst + header_bytes(t) + col / 8 * t->bits;
+    for (size_t lane = 0; lane < n_rows; lane++)
+        put_codes(at + lane * e->row_bytes, code + lane, n_cols, e->desc->lowest, t->bits);
+}
+
+static void unpack_codes(const qc_coder *e, int32_t *code, const uint8_t *src, size_t col, size_t n_cols, size_t n_rows)
+{
+    const ints_type *t = type_of(e);
+    const uint8_t *at = src + header_bytes(t) + col / 8 * t->bits;
+    if (n_rows < QC_LANES)
+        memset(code, 0, n_cols * QC_LANES * sizeof *code);
+    for (size_t lane = 0; lane < n_rows; lane++)
+        get_codes(code + lane, at + lane * e->row_bytes, n_cols, e->desc->lowest, t->bits);
+}
+
+static void unpack_header(const qc_coder *e, float *step, float *zero, const uint8_t *src, size_t n_rows)
+{
+    const int has_zero = type_of(e)->has_zero != 0;
+    for (size_t lane = 0; lane < QC_LANES; lane++) {
+        const uint8_t *p = src + lane * e->row_bytes;
+        step[lane] = lane < n_rows ? qc_f32_from_f16(qc_load_le16(p)) : 0.0f;
+        zero[lane] = lane < n_rows && has_zero ? (float)p[2] : 0.0f;
+    }
+}
+
+static void pack(const qc_coder *e, void *dst, const qc_grid *g, const int32_t *code, size_t n_rows)
+{
+    for (size_t lane = 0; lane < n_rows; lane++)
+        pack_header(e, (uint8_t *)dst + lane * e->row_bytes, g, lane);
+    pack_codes(e, (uint8_t *)dst, code, 0, e->block_cols, n_rows);
+}
+
+static void unpack(const qc_coder *e, qc_grid *g, int32_t *code, const void *src, size_t n_rows)
+{
+    float zero[QC_LANES];
+    unpack_header(e, g->step, zero, (const uint8_t *)src, n_rows);
+    for (size_t l = 0; l < QC_LANES; l++)
+        g->offset[l] = type_of(e)->has_zero ? offset_of(g->step[l], zero[l]) : -0.0f;
+    if (type_of(e)->has_zero)
+        memcpy(state_of(g)->zero, zero, sizeof zero);
+    unpack_codes(e, code, (const uint8_t *)src, 0, e->block_cols, n_rows);
+}
+
+typedef struct ints_buffer {
+    ints_state state;
+    float step[QC_LANES], offset[QC_LANES], value[INTS_PIECE * QC_LANES];
+    int32_t code[INTS_PIECE * QC_LANES];
+} ints_buffer;
+
+static qc_grid grid_in(ints_buffer *b)
+{
+    return (qc_grid){.size = sizeof(qc_grid), .step = b->step, .offset = b->offset, .state = &b->state};
+}
+
+static void decode(const qc_coder *e, float *x, const void *src, size_t n_rows, size_t n_cols)
+{
+    ints_buffer b;
+    float zero[QC_LANES];
+    unpack_header(e, b.step, zero, (const uint8_t *)src, n_rows);
+    for (size_t l = 0; l < QC_LANES; l++)
+        b.offset[l] = type_of(e)->has_zero ? offset_of(b.step[l], zero[l]) : -0.0f;
+    for (size_t col = 0, n; col < n_cols; col += n) {
+        n = piece_of(n_cols, col);
+        unpack_codes(e, b.code, (const uint8_t *)src, col, n, n_rows);
+        for (size_t c = 0; c < n; c++)
+            for (size_t l = 0; l < QC_LANES; l++)
+                x[(col + c) * QC_LANES + l] = b.step[l] * (float)b.code[c * QC_LANES + l] + b.offset[l];
+    }
+}
+
+static void encode(const qc_coder *e, void *dst, const float *x, const float *importance, size_t n_rows, size_t n_cols)
+{
+    ints_buffer b;
+    qc_grid g = grid_in(&b);
+    fit(e, &g, x, importance, 0, 1);
+    for (size_t lane = 0; lane < n_rows; lane++)
+        pack_header(e, (uint8_t *)dst + lane * e->row_bytes, &g, lane);
+    for (size_t col = 0, n; col < n_cols; col += n) {
+        n = piece_of(n_cols, col);
+        qc_lanes_snap(x + col * QC_LANES, n, (float)e->desc->lowest, (float)e->desc->highest, b.step, b.offset, b.value,
+                      b.code);
+        pack_codes(e, (uint8_t *)dst, b.code, col, n, n_rows);
+    }
+}
+
+/* The step moved by 3 % a notch, to numbers that fit may choose; the zero by whole numbers. */
+static void neighbour(const qc_coder *e, const qc_grid *g, uint32_t sub, int32_t a, int32_t b, float *step,
+                      float *offset)
+{
+    (void)sub;
+    const ints_type *t = type_of(e);
+    const float factor = 1.0f + 0.03f * (float)a;
+    for (size_t l = 0; l < QC_LANES; l++) {
+        float moved = g->step[l] * factor;
+        float zero = t->has_zero ? state_of(g)->zero[l] + (float)b : 0.0f;
+        int storable = factor > 0.0f && qc_abs(moved) >= INTS_SMALLEST_STEP && qc_abs(moved) <= INTS_LARGEST_STEP;
+        storable = a == 0 || storable;
+        storable &= t->has_zero ? zero >= t->lowest && zero <= t->highest : b == 0;
+        moved = a == 0 ? g->step[l] : ints_round_step(moved, 0);
+        step[l] = storable ? moved : 0.0f;
+        offset[l] = t->has_zero ? offset_of(step[l], storable ? zero : 0.0f) : -0.0f;
+    }
+}
+
+/* The zero point that makes `offset` of `step`; negative: there is none. */
+static float zero_for(const ints_type *t, float step, float offset, float present)
+{
+    float zero = step != 0.0f ? qc_rne(qc_clamp(-offset / step, -1.0f, t->highest + 1.0f)) : present;
+    return zero >= t->lowest && zero <= t->highest && -(step * zero) == offset ? zero : -1.0f;
+}
+
+static int adopt(const qc_coder *e, qc_grid *g)
+{
+    const ints_type *t = type_of(e);
+    float zero[QC_LANES];
+    int fits = 1;
+    for (size_t l = 0; l < QC_LANES; l++) {
+        zero[l] = t->has_zero ? zero_for(t, g->step[l], g->offset[l], state_of(g)->zero[l]) : 0.0f;
+        fits &= qc_round_f16(g->step[l]) == g->step[l] && (t->has_zero ? zero[l] >= 0.0f : g->offset[l] == 0.0f);
+    }
+    for (size_t l = 0; fits && l < QC_LANES; l++)
+        g->offset[l] = t->has_zero ? offset_of(g->step[l], zero[l]) : -0.0f;
+    if (fits && t->has_zero)
+        memcpy(state_of(g)->zero, zero, sizeof zero);
+    return fits;
+}
+
+const qc_ops_encoding QC_VARIANT_NAME(ints_ops) = {
+    .size = sizeof(qc_ops_encoding),
+    .decode = decode,
+    .encode = encode,
+    .fit = fit,
+    .snap = snap,
+    .pack = pack,
+    .unpack = unpack,
+    .neighbour = neighbour,
+    .adopt = adopt,
+};
