@@ -1,4 +1,5 @@
 /* Calibration: a text through the model, what its linears see recorded. */
+#include "core/calibrate.h"
 #include "core/forward.h"
 #include "core/job.h"
 #include "core/names.h"
@@ -32,16 +33,15 @@ static const char *input_word(const model_tensor *t)
     return t->name;
 }
 
-static int is_linear(const model_tensor *t)
+int calibration_is_linear(const model_tensor *t)
 {
     return t->layer >= 0 && t->n_dims >= 2 && t->dims[1] > 1;
 }
 
-/* Is an earlier tensor of the block said to read the same input? */
-static int is_shared(const model *m, const model_tensor *t)
+int calibration_is_shared(const model *m, const model_tensor *t)
 {
     for (const model_tensor *other = t; other-- > m->tensors && other->layer == t->layer;)
-        if (is_linear(other) && other->dims[0] == t->dims[0] && other->dims[2] == t->dims[2] &&
+        if (calibration_is_linear(other) && other->dims[0] == t->dims[0] && other->dims[2] == t->dims[2] &&
             !strcmp(input_word(other), input_word(t)))
             return 1;
     return 0;
@@ -60,7 +60,7 @@ static uint64_t records_forecast(const calibration *c)
         const model_tensor *t = &m->tensors[i];
         if (i > 0 && t->layer != t[-1].layer)
             block = 0;
-        if (!is_linear(t) || is_shared(m, t))
+        if (!calibration_is_linear(t) || calibration_is_shared(m, t))
             continue;
         uint64_t n = t->dims[2] * t->dims[3];
         bytes = plus(bytes, record_bytes(c->wanted, t->dims[0], n));
@@ -79,15 +79,16 @@ static const char *advice(const calibration *c)
                                     : "allow more memory";
 }
 
-static uint64_t windows_bytes(const calibration *c)
+uint64_t calibration_windows_bytes(const sequences *windows)
 {
-    return c->windows.starts[c->windows.n] * (sizeof *c->windows.tokens + sizeof(size_t));
+    return windows->starts[windows->n] * (sizeof *windows->tokens + sizeof(size_t));
 }
 
 static qc_status check_memory(const calibration *c, qc_job *job)
 {
     char all[BYTES_TEXT], records[BYTES_TEXT], running[BYTES_TEXT], allowed[BYTES_TEXT];
-    uint64_t limit = c->recipe->run.memory, run = plus(forward_least_memory(c->forward), windows_bytes(c));
+    uint64_t limit = c->recipe->run.memory,
+             run = plus(forward_least_memory(c->forward), calibration_windows_bytes(&c->windows));
     if (plus(run, c->record_bytes) <= limit)
         return QC_OK;
     return qc_fail(job, QC_E_LIMIT,
@@ -98,18 +99,18 @@ static qc_status check_memory(const calibration *c, qc_job *job)
 
 /* ---- opening ---- */
 
-static qc_status read_windows(calibration *c, qc_job *job, registry *r)
+qc_status calibration_windows(qc_job *job, registry *r, const recipe *rec, const model *m, sequences *out)
 {
-    const recipe *rec = c->recipe;
     const text_list *texts = &rec->calibration.text;
     tokenizer *t = NULL;
     token_list tokens = {0};
-    qc_status status = tokenizer_open(job, r, c->model, &t);
+    *out = (sequences){0};
+    qc_status status = tokenizer_open(job, r, m, &t);
     if (status == QC_OK)
         status = tokenizer_read(t, job, (const char *const *)texts->items, texts->n, (size_t)rec->calibration.tokens,
                                 &tokens);
     if (status == QC_OK) {
-        status = sequences_cut(t, job, &tokens, (size_t)rec->calibration.context, 0, &c->windows);
+        status = sequences_cut(t, job, &tokens, (size_t)rec->calibration.context, 0, out);
         if (status != QC_OK)
             texts_add_context(job, (const char *const *)texts->items, texts->n);
     }
@@ -129,12 +130,13 @@ static qc_status open_forward(calibration *c, qc_job *job, registry *r)
         return status;
     forward_free(c->forward);
     c->forward = NULL;
-    return forward_open(job, r, c->model, limit - c->record_bytes - windows_bytes(c), NULL, &c->forward);
+    return forward_open(job, r, c->model, limit - c->record_bytes - calibration_windows_bytes(&c->windows), NULL,
+                        &c->forward);
 }
 
 static qc_status calibration_open(calibration *c, qc_job *job, registry *r)
 {
-    qc_status status = read_windows(c, job, r);
+    qc_status status = calibration_windows(job, r, c->recipe, c->model, &c->windows);
     if (status != QC_OK)
         return status;
     c->record_bytes = records_forecast(c);
@@ -154,7 +156,7 @@ qc_status statistics_forecast(qc_job *job, registry *r, const recipe *rec, const
     qc_status status = calibration_open(&c, job, r);
     *bytes = *steps = 0;
     if (status == QC_OK) {
-        *bytes = forward_memory(c.forward) + c.record_bytes + windows_bytes(&c);
+        *bytes = forward_memory(c.forward) + c.record_bytes + calibration_windows_bytes(&c.windows);
         *steps = (uint64_t)c.windows.starts[c.windows.n] * forward_blocks(c.forward);
     }
     calibration_close(&c);
@@ -163,16 +165,16 @@ qc_status statistics_forecast(qc_job *job, registry *r, const recipe *rec, const
 
 /* ---- recording ---- */
 
-static qc_status add_datasets(const calibration *c, qc_job *job, statistics *s)
+qc_status calibration_datasets(qc_job *job, const recipe *rec, statistics *s, uint64_t n_windows)
 {
-    const text_list *texts = &c->recipe->calibration.text;
+    const text_list *texts = &rec->calibration.text;
     qc_status status = QC_OK;
     for (size_t i = 0; i < texts->n && status == QC_OK; i++) {
         const char *name = path_name(texts->items[i]); /* where it lies is nobody's business */
         status = statistics_add_dataset(s, job, name, strlen(name));
     }
-    s->chunks = c->windows.n;
-    s->chunk_tokens = c->recipe->calibration.context;
+    s->chunks = n_windows;
+    s->chunk_tokens = rec->calibration.context;
     return status;
 }
 
@@ -187,9 +189,9 @@ static qc_status record_all(const calibration *c, qc_job *job, statistics *s, pr
     status = forward_run(c->forward, job, &c->windows, &watch, shown, &hidden);
     hidden_free(hidden);
     if (status == QC_OK)
-        status = recorder_end(r, job);
+        status = recorder_finish(r, job);
     recorder_free(r);
-    return status == QC_OK ? add_datasets(c, job, s) : status;
+    return status == QC_OK ? calibration_datasets(job, c->recipe, s, c->windows.n) : status;
 }
 
 qc_status statistics_record(qc_job *job, registry *r, const recipe *rec, const model *m, uint32_t wanted,

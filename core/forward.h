@@ -18,6 +18,7 @@ typedef struct forward_watch {
     qc_status (*linears)(void *arg, qc_job *job, size_t n, const model_tensor *const *weights, int32_t expert,
                          const float *x, size_t n_tokens, const float *const *y);
     qc_status (*block_done)(void *arg, qc_job *job, uint32_t block); /* after its last batch */
+    int before; /* `linears` is asked before the products are made, with y NULL: FORWARD_ENOUGH then spares them */
     int output; /* also for output.weight, over all tokens, after the last block (y is then NULL) */
 } forward_watch;
 
@@ -41,10 +42,12 @@ void hidden_free(hidden_states *h);
 
 /* ---- step by step, for those who change weights on the way ---- */
 
-/* What a watch's `linears` returns when it needs no more of this batch's block: the rest of it is left out. */
+/* What a watch's `linears` returns when it needs no more of this batch's block: the rest of it is left out. Not in
+ * forward_run, nor in a step that keeps what comes out. */
 enum { FORWARD_ENOUGH = 1 };
 
-/* Ready for block 0: embeddings of all sequences. s lives as long. */
+/* Ready for block 0: embeddings of all sequences. s lives as long. shown: every step counts its tokens, but for the one
+ * after the last block. What was in memory, replaced weights too, is forgotten. */
 qc_status forward_begin(forward *f, qc_job *job, const sequences *s, progress *shown, forward_steps **out);
 /* All sequences through one block (n_blocks: what comes after the last). keep: what comes out is the next block's input;
  * else the block's input stays, and it can be run again (after FORWARD_ENOUGH it must). Weights stay in memory until
@@ -53,7 +56,9 @@ qc_status forward_step(forward_steps *r, qc_job *job, uint32_t block, const forw
 /* Other values for a tensor that the block (or its norms, biases) asks for: the caller fills [rows][cols] of *values
  * before the next step; they are the tensor's until forward_leave. The second call for one gives what is there. */
 qc_status forward_replace(forward *f, qc_job *job, const model_tensor *t, uint64_t matrix, float **values);
-/* The block is done: its weights, the replaced ones too, are forgotten. */
+/* Gives back the memory of all weights but the replaced ones, for work between two steps; the next step reads them anew. */
+void forward_rest(forward *f);
+/* The block is done: its weights, the replaced ones too, are forgotten; their memory is the next block's. */
 void forward_leave(forward *f);
 void forward_end(forward_steps *r); /* NULL is fine */
 
@@ -61,9 +66,10 @@ void forward_end(forward_steps *r); /* NULL is fine */
  * for output.weight as a whole, every call decodes it once: ask for a few hundred rows at least. */
 qc_status forward_logits(forward *f, qc_job *job, const hidden_states *h, const size_t *rows, size_t n, float *logits);
 
-/* A weight matrix (expert's; 0 of plain tensors) as float32 [rows][cols]; kept until forward_forget. */
+/* A weight matrix (expert's; 0 of plain tensors) as float32 [rows][cols], as replaced where it was; kept until
+ * forward_forget (in steps: forward_rest, forward_leave). */
 qc_status forward_weight(forward *f, qc_job *job, const char *name, int32_t expert, const float **w, size_t *rows,
                          size_t *cols);
-void forward_forget(forward *f);
+void forward_forget(forward *f); /* gives back the memory of all weights */
 
 #endif

@@ -18,6 +18,7 @@ typedef struct decoded {
     uint64_t matrix; /* expert */
     float *values; /* owned: pages_free */
     uint64_t bytes;
+    int replaced; /* the values are not the file's */
 } decoded;
 
 struct forward {
@@ -55,8 +56,6 @@ qc_status forward_coder(forward *f, qc_job *job, const model_tensor *t, const qc
 qc_status forward_decode(forward *f, qc_job *job, const model_tensor *t, uint64_t row, size_t n, float *x);
 /* All of one matrix, kept until forward_forget. */
 qc_status forward_take(forward *f, qc_job *job, const model_tensor *t, uint64_t matrix, const float **values);
-/* Nothing is in memory any more, but its room is kept for what comes, until forward_forget. */
-void forward_release(forward *f);
 /* 0 where one matrix has more bytes than 64 bits count. */
 int forward_matrix_bytes(const model_tensor *t, uint64_t *bytes);
 
@@ -70,7 +69,7 @@ typedef struct pass {
     size_t first_sequence; /* of the batch, in the run */
 } pass;
 
-void pass_init(pass *p, forward *f, const forward_watch *watch, size_t *starts);
+void pass_init(pass *p, forward *f, size_t *starts);
 /* Rows of a float32 [n][cols], by all threads: the first that is not finite, or n. */
 qc_status forward_check(const forward *f, qc_job *job, const float *x, size_t n, size_t cols, size_t *bad);
 /* "block 3", "the final norm"; where a row of the pass lies: "sequence 2, token 17" (counted from 0). */

@@ -125,13 +125,16 @@ static qc_status run_linears(const pass *p, qc_job *job, size_t n, const char *c
     const float **products = job->scratch(job, n * sizeof *products);
     if (!weights || !products)
         return qc_fail(job, QC_E_NOMEM, "out of memory for %zu names", n);
+    const forward_watch *w = p->watch && p->watch->linears ? p->watch : NULL;
     qc_status status = find_weights(p, job, n, names, expert, weights);
+    if (status == QC_OK && w && w->before)
+        status = w->linears(w->arg, job, n, weights, expert, x, n_tokens, NULL);
     for (size_t i = 0; i < n && status == QC_OK; i++) {
         status = multiply(p, job, weights[i], expert, x, n_tokens, y[i]);
         products[i] = y[i];
     }
-    if (status == QC_OK && p->watch && p->watch->linears)
-        status = p->watch->linears(p->watch->arg, job, n, weights, expert, x, n_tokens, products);
+    if (status == QC_OK && w && !w->before)
+        status = w->linears(w->arg, job, n, weights, expert, x, n_tokens, products);
     return status;
 }
 
@@ -168,9 +171,9 @@ static void pass_shape(const qc_pass *api, const char *name, uint64_t *cols, uin
     *rows = t ? t->dims[1] : 0;
 }
 
-void pass_init(pass *p, forward *f, const forward_watch *watch, size_t *starts)
+void pass_init(pass *p, forward *f, size_t *starts)
 {
-    *p = (pass){.forward = f, .watch = watch, .starts = starts};
+    *p = (pass){.forward = f, .starts = starts};
     p->api = (qc_pass){
         .size = sizeof p->api, .starts = starts, .linears = pass_linears, .vector = pass_vector, .shape = pass_shape};
 }

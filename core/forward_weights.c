@@ -83,7 +83,7 @@ int forward_matrix_bytes(const model_tensor *t, uint64_t *bytes)
            *bytes <= SIZE_MAX / 2;
 }
 
-static const decoded *find_decoded(const forward *f, const model_tensor *t, uint64_t matrix)
+static decoded *find_decoded(const forward *f, const model_tensor *t, uint64_t matrix)
 {
     for (size_t i = 0; i < f->n_decoded; i++)
         if (f->decoded[i].tensor == t && f->decoded[i].matrix == matrix)
@@ -118,8 +118,11 @@ static qc_status check_room(const forward *f, qc_job *job, const model_tensor *t
 }
 
 /* Room for a matrix: that of one of equal size which is no longer needed (the blocks of a model are alike), or new. */
-static qc_status find_room(forward *f, qc_job *job, const model_tensor *t, uint64_t bytes, decoded **out)
+static qc_status find_room(forward *f, qc_job *job, const model_tensor *t, decoded **out)
 {
+    uint64_t bytes;
+    if (!forward_matrix_bytes(t, &bytes) || bytes == 0)
+        return qc_fail(job, QC_E_LIMIT, "%s: its size does not fit in memory", t->name);
     for (size_t i = 0; i < f->n_decoded; i++)
         if (!f->decoded[i].tensor && f->decoded[i].bytes == bytes) {
             *out = &f->decoded[i];
@@ -144,13 +147,10 @@ qc_status forward_take(forward *f, qc_job *job, const model_tensor *t, uint64_t 
 {
     const decoded *found = find_decoded(f, t, matrix);
     decoded *room = NULL;
-    uint64_t bytes;
     *values = found ? found->values : NULL;
     if (found)
         return QC_OK;
-    if (!forward_matrix_bytes(t, &bytes) || bytes == 0)
-        return qc_fail(job, QC_E_LIMIT, "%s: its size does not fit in memory", t->name);
-    qc_status status = find_room(f, job, t, bytes, &room);
+    qc_status status = find_room(f, job, t, &room);
     if (!room)
         return status;
     status = forward_decode(f, job, t, matrix * t->dims[1], (size_t)t->dims[1], room->values);
@@ -159,6 +159,20 @@ qc_status forward_take(forward *f, qc_job *job, const model_tensor *t, uint64_t 
     room->tensor = t;
     room->matrix = matrix;
     *values = room->values;
+    return QC_OK;
+}
+
+/* In the room of the one that is replaced. */
+qc_status forward_replace(forward *f, qc_job *job, const model_tensor *t, uint64_t matrix, float **values)
+{
+    decoded *room = find_decoded(f, t, matrix);
+    qc_status status = room ? QC_OK : find_room(f, job, t, &room);
+    *values = room ? room->values : NULL;
+    if (!room)
+        return status;
+    room->tensor = t;
+    room->matrix = matrix;
+    room->replaced = 1;
     return QC_OK;
 }
 
@@ -174,14 +188,24 @@ qc_status forward_weight(forward *f, qc_job *job, const char *name, int32_t expe
     return forward_take(f, job, t, matrix, w);
 }
 
-void forward_release(forward *f)
+void forward_rest(forward *f)
 {
     for (size_t i = 0; i < f->n_decoded; i++)
+        if (!f->decoded[i].replaced)
+            f->decoded[i].tensor = NULL;
+    drop_unused(f);
+}
+
+void forward_leave(forward *f)
+{
+    for (size_t i = 0; i < f->n_decoded; i++) {
         f->decoded[i].tensor = NULL;
+        f->decoded[i].replaced = 0;
+    }
 }
 
 void forward_forget(forward *f)
 {
-    forward_release(f);
+    forward_leave(f);
     drop_unused(f);
 }

@@ -11,25 +11,24 @@ enum { MOST_SAMPLES = 128 };
 
 typedef struct recorder recorder;
 
-/* What of an input that `weights` read is to be recorded: QC_STAT_*, of which mean squares come with any; 0: nothing. Of
- * the answer for one block's first batch the others follow; is_last: no later input of this block is wanted, so the rest
- * of the batch can be left out. */
+/* What of an input that `weights` read is to be recorded: QC_STAT_*, of which mean squares come with any; 0: nothing.
+ * Asked when an input's first batch comes, and holds for all; is_last, preset to 0: no later input of this block is
+ * wanted, so the rest of the batch is left out (FORWARD_ENOUGH; not where experts read it, who come one by one). */
 typedef uint32_t (*record_choice)(void *arg, size_t n, const model_tensor *const *weights, int *is_last);
-
-/* Instead of `wanted` for all: asked once for each input of a block. choose NULL: `wanted` again. */
-void recorder_choose(recorder *r, record_choice choose, void *arg);
-/* What was recorded since the last such call is ready for use; for runs in steps, where no block_done is called. */
-qc_status recorder_finish(recorder *r, qc_job *job);
 
 /* Records `wanted` (QC_STAT_*) into s, beside column mean squares. */
 qc_status recorder_new(qc_job *job, statistics *s, uint32_t wanted, recorder **out);
 void recorder_free(recorder *r);
-/* A watch for forward_run; output: record the output's input too. */
+/* Instead of `wanted` for all, for those who run in steps. choose NULL: `wanted` again. */
+void recorder_choose(recorder *r, record_choice choose, void *arg);
+/* A watch for forward_run and forward_step; output: record the output's input too. */
 forward_watch recorder_watch(recorder *r, int output);
-/* After the pass: statistics are then ready for use. */
-qc_status recorder_end(recorder *r, qc_job *job);
+/* After the pass, or after one or more steps over one block (block_done does it too): what was recorded since the last
+ * such call is ready for use, and the same inputs are new ones from then on. */
+qc_status recorder_finish(recorder *r, qc_job *job);
 
-/* Memory of one record, and what recording needs beside it until its block ends. UINT64_MAX: beyond all bounds. */
+/* Memory of one record, and what recording needs beside it until it is finished: an input's peak is their sum.
+ * UINT64_MAX: beyond all bounds. */
 uint64_t record_bytes(uint32_t wanted, uint64_t cols, uint64_t n_matrices);
 uint64_t recording_bytes(uint32_t wanted, uint64_t cols, uint64_t n_matrices);
 

@@ -11,6 +11,15 @@ statistics *statistics_new(uint64_t limit)
     return s;
 }
 
+/* What statistics_numbers and statistics_add_record have counted. */
+static uint64_t record_held(const input_record *r)
+{
+    uint64_t n = r->n_matrices, all = n * r->cols;
+    uint64_t numbers = 2 * all + n + (r->absmax ? all : 0) + (r->gram ? all * r->cols : 0) +
+                       (r->samples ? all * r->room + n : 0);
+    return numbers * sizeof(float) + n * sizeof *r->inputs;
+}
+
 static void free_record(input_record *r)
 {
     free(r->sums);
@@ -23,12 +32,20 @@ static void free_record(input_record *r)
     free(r->inputs);
 }
 
+void statistics_clear(statistics *s)
+{
+    for (size_t i = 0; i < s->n_records; i++) {
+        s->bytes -= record_held(&s->records[i]);
+        free_record(&s->records[i]);
+    }
+    s->n_records = s->n_names = 0;
+}
+
 void statistics_free(statistics *s)
 {
     if (!s)
         return;
-    for (size_t i = 0; i < s->n_records; i++)
-        free_record(&s->records[i]);
+    statistics_clear(s);
     for (size_t i = 0; i < s->n_datasets; i++)
         free(s->datasets[i]);
     free(s->records);

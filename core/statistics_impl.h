@@ -46,8 +46,16 @@ qc_status statistics_add_dataset(statistics *s, qc_job *job, const char *name, s
 void statistics_sort(statistics *s);
 const input_name *statistics_find(const statistics *s, const char *tensor); /* sorted ones; NULL: none */
 
+/* ---- for a block at a time; no recording may be under way ---- */
+
 /* Forgets all records and names, for the next block; datasets stay. */
 void statistics_clear(statistics *s);
+/* The Gram matrix of the input that this tensor reads is not needed any more. */
+void statistics_drop_gram(statistics *s, const char *tensor);
+/* Column i of the input that this tensor reads (of one matrix's, where they are stacked) is divided by factor[i]: all
+ * that is known of it is then as if it had been recorded so. Others that share the input see the same. Factors that are
+ * 0, NaN or Inf fail, naming the tensor. */
+qc_status statistics_scale(statistics *s, qc_job *job, const char *tensor, uint64_t matrix, const float *factor);
 
 /* Means from sums and counts, and what methods see of the record; checks every number. */
 qc_status statistics_finish(qc_job *job, const char *name, input_record *r);

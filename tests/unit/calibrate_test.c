@@ -96,7 +96,7 @@ static qc_status record(fixture *f, uint32_t wanted, size_t batch, uint64_t limi
     if (status == QC_OK)
         status = w.block_done(w.arg, f->job, 0);
     if (status == QC_OK)
-        status = recorder_end(r, f->job);
+        status = recorder_finish(r, f->job);
     recorder_free(r);
     return status;
 }
@@ -194,7 +194,7 @@ static void experts_are_apart(void **state)
     assert_int_equal(w.linears(w.arg, f.job, 1, one, 0, f.x, 10, NULL), QC_OK);
     assert_int_equal(w.linears(w.arg, f.job, 1, one, EXPERTS, f.x, 1, NULL), QC_E_INTERNAL);
     assert_int_equal(w.block_done(w.arg, f.job, 0), QC_OK);
-    assert_int_equal(recorder_end(r, f.job), QC_OK);
+    assert_int_equal(recorder_finish(r, f.job), QC_OK);
     recorder_free(r);
     const qc_input *in[EXPERTS];
     for (uint64_t i = 0; i < EXPERTS; i++)

@@ -52,7 +52,7 @@ static void begin(fixture *f, void **state, uint32_t wanted)
     const forward_watch w = recorder_watch(r, 0);
     see(f, &w, 3, shared);
     see(f, &w, 1, own);
-    assert_int_equal(recorder_end(r, f->job), QC_OK);
+    assert_int_equal(recorder_finish(r, f->job), QC_OK);
     recorder_free(r);
     assert_int_equal(statistics_add_dataset(f->recorded, f->job, "a.txt", 5), QC_OK);
     f->recorded->chunks = 3;
