@@ -62,13 +62,13 @@ static const qc_variant variants[] = {{"x86-v4", &ints_ops_x86_v4}, {"x86-v3", &
     INTS_WIDTH(b, g128, 128)                                                                    \
     INTS_WIDTH(b, channel, 0)
 
-INTS(2, 0.75f, 1.11f, 14)
-INTS(3, 0.85f, 1.11f, 13)
-INTS(4, 0.9f, 1.1f, 12)
-INTS(5, 0.95f, 1.08f, 10)
-INTS(6, 0.98f, 1.06f, 8)
-INTS(7, 1.0f, 1.05f, 6)
-INTS(8, 1.0f, 1.04f, 4)
+INTS(2, 0.75f, 1.11f, {14, 20})
+INTS(3, 0.85f, 1.11f, {13, 20})
+INTS(4, 0.9f, 1.1f, {12, 20})
+INTS(5, 0.95f, 1.08f, {10, 20})
+INTS(6, 0.97f, 1.07f, {8, 18})
+INTS(7, 0.97f, 1.06f, {6, 16})
+INTS(8, 0.97f, 1.05f, {4, 14})
 
 #define ALL_WIDTHS(b, asym) \
     &int##b##_g32##asym.base, &int##b##_g64##asym.base, &int##b##_g128##asym.base, &int##b##_channel##asym.base

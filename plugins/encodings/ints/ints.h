@@ -24,7 +24,7 @@ typedef struct ints_type {
     uint32_t has_zero;
     float lowest, highest; /* codes */
     float first, ratio; /* where the search starts, and how much further each candidate clips: see search.h */
-    uint32_t n_tries;
+    uint32_t n_tries[2]; /* without importance; with it, where clipping what matters little pays */
 } ints_type;
 
 /* qc_grid.state of the _asym types: their zero points, which a step of 0 would hide. */

@@ -129,7 +129,8 @@ static void ints_find_range(const ints_cols *k, ints_range *r)
 static void ints_search_symmetric(const ints_type *t, const ints_cols *k, const ints_range *r, ints_best *b)
 {
     float step[QC_LANES], zero[QC_LANES] = {0}, stretch = t->first;
-    for (uint32_t i = 0; i < t->n_tries; i++, stretch *= t->ratio)
+    const uint32_t n_tries = t->n_tries[k->per_importance > 0.0f];
+    for (uint32_t i = 0; i < n_tries; i++, stretch *= t->ratio)
         for (int side = 0; side < 2; side++) {
             float end = 1.0f / (stretch * (side ? t->highest : t->lowest));
             for (size_t l = 0; l < QC_LANES; l++)
@@ -147,7 +148,8 @@ static float ints_round_zero(const ints_type *t, float zero)
 static void ints_search_zero(const ints_type *t, const ints_cols *k, const ints_range *r, ints_best *b)
 {
     float step[QC_LANES], zero[QC_LANES], stretch = t->first;
-    for (uint32_t i = 0; i < t->n_tries; i++, stretch *= t->ratio)
+    const uint32_t n_tries = t->n_tries[k->per_importance > 0.0f];
+    for (uint32_t i = 0; i < n_tries; i++, stretch *= t->ratio)
         for (int where = 0; where < 3; where++) {
             float end = stretch * t->highest, below = 0.5f * (float)where * (end - t->highest);
             for (size_t l = 0; l < QC_LANES; l++) {

@@ -139,6 +139,35 @@ static void neighbour(const qc_coder *e, const qc_grid *g, uint32_t sub, int32_t
     }
 }
 
+/* Finds the whole number of lowest .. highest that makes unit * number == product; where unit is 0 any does, and the
+ * present one stays. */
+static int find_number(float unit, float product, float lowest, float highest, float *number)
+{
+    float n = unit != 0.0f ? qc_rne(qc_clamp(product / unit, lowest - 1.0f, highest + 1.0f)) : *number;
+    *number = n;
+    return n >= lowest && n <= highest && unit * n == product;
+}
+
+/* d and dm stay: steps and offsets must be whole multiples of them. */
+static int adopt(const qc_coder *e, qc_grid *g)
+{
+    const kq_type *t = type_of(e);
+    kq_state s = *(const kq_state *)g->state;
+    int fits = 1;
+    for (uint32_t j = 0; j < kq_n_subs(t); j++)
+        for (size_t l = 0; l < QC_LANES; l++) {
+            float step = g->step[j * QC_LANES + l], offset = g->offset[j * QC_LANES + l];
+            fits &= find_number(s.d[l], step, t->scale_lowest, t->scale_highest, &s.scale[j][l]);
+            fits &= t->has_min ? find_number(s.dm[l], -offset, 0.0f, t->scale_highest, &s.min[j][l]) : offset == 0.0f;
+        }
+    if (!fits)
+        return 0;
+    *(kq_state *)g->state = s;
+    for (uint32_t j = 0; j < kq_n_subs(t); j++)
+        grid_of_sub(t, &s, j, g->step + j * QC_LANES, g->offset + j * QC_LANES);
+    return 1;
+}
+
 const qc_ops_encoding QC_VARIANT_NAME(kquants_ops) = {
     .size = sizeof(qc_ops_encoding),
     .decode = decode,
@@ -148,4 +177,5 @@ const qc_ops_encoding QC_VARIANT_NAME(kquants_ops) = {
     .pack = pack,
     .unpack = unpack,
     .neighbour = neighbour,
+    .adopt = adopt,
 };

@@ -1,5 +1,6 @@
 /* Kernels of the legacy blocks, built once per CPU level. */
 #include "layout.h"
+#include "levels.h"
 #include "qcore/variant.h"
 
 static const legacy_type *type_of(const qc_coder *e)
@@ -15,14 +16,18 @@ static float stored(float v, int i)
 }
 
 /* The stored step that fits better, by its true error. */
-static void store_step(const float *x, const float *w, const qc_search *p, const float *step, qc_grid *g)
+static void store_step(const float *x, const float *w, const float *levels, const qc_search *p, const float *step,
+                       qc_grid *g)
 {
     float tried[QC_LANES], least[QC_LANES];
     qc_sums sums;
     for (int i = 0; i < 2; i++) {
         for (size_t l = 0; l < QC_LANES; l++)
             tried[l] = stored(step[l], i);
-        qc_try_step(x, w, LEGACY_COLS, p->lowest, p->highest, tried, &sums);
+        if (levels)
+            try_levels(x, w, levels, tried, &sums);
+        else
+            qc_try_step(x, w, LEGACY_COLS, p->lowest, p->highest, tried, &sums);
         for (size_t l = 0; l < QC_LANES; l++) {
             int better = i == 0 || sums.rr[l] < least[l];
             g->step[l] = better ? tried[l] : g->step[l];
@@ -31,11 +36,15 @@ static void store_step(const float *x, const float *w, const qc_search *p, const
     }
 }
 
-static void fit_symmetric(const float *x, const float *w, int weighted, const qc_search *p, qc_grid *g)
+static void fit_symmetric(const float *x, const float *w, int weighted, const float *levels, const qc_search *p,
+                          qc_grid *g)
 {
     float step[QC_LANES];
-    qc_search_step(x, w, LEGACY_COLS, p, weighted, step);
-    store_step(x, w, p, step, g);
+    if (levels)
+        search_levels(x, w, levels, p, weighted, step);
+    else
+        qc_search_step(x, w, LEGACY_COLS, p, weighted, step);
+    store_step(x, w, levels, p, step, g);
     for (size_t l = 0; l < QC_LANES; l++)
         g->offset[l] = -0.0f; /* adds nothing, not even to -0 */
 }
@@ -81,14 +90,35 @@ static void fit(const qc_coder *e, qc_grid *g, const float *x, const float *impo
     if (t->has_offset)
         fit_affine(tame, w, weighted, &t->search, g);
     else
-        fit_symmetric(tame, w, weighted, &t->search, g);
+        fit_symmetric(tame, w, weighted, e->desc->levels, &t->search, g);
+}
+
+static void snap_levels(const float *x, size_t n, const float *levels, const float *step, float *value, int32_t *code)
+{
+    for (size_t c = 0; c < n; c++)
+        for (size_t l = 0; l < QC_LANES; l++) {
+            float t = x[c * QC_LANES + l] / (step[l] != 0.0f ? step[l] : 1.0f);
+            int32_t nearest;
+            float level = nearest_level(t, levels, &nearest);
+            code[c * QC_LANES + l] = step[l] != 0.0f ? nearest : 0;
+            value[c * QC_LANES + l] = step[l] != 0.0f ? step[l] * level : step[l] * levels[0];
+        }
+}
+
+static void snap_columns(const qc_coder *e, const float *x, size_t n, const float *step, const float *offset,
+                         float *value, int32_t *code)
+{
+    if (e->desc->levels)
+        snap_levels(x, n, e->desc->levels, step, value, code);
+    else
+        qc_lanes_snap(x, n, (float)e->desc->lowest, (float)e->desc->highest, step, offset, value, code);
 }
 
 static void snap(const qc_coder *e, qc_grid *g, float *value, int32_t *code, const float *x, const float *importance,
                  uint32_t col)
 {
     (void)importance, (void)col;
-    qc_lanes_snap(x, 1, (float)e->desc->lowest, (float)e->desc->highest, g->step, g->offset, value, code);
+    snap_columns(e, x, 1, g->step, g->offset, value, code);
 }
 
 /* One row's codes, counted from 0, out of a tile's. */
@@ -133,10 +163,13 @@ static void decode(const qc_coder *e, float *x, const void *src, size_t n_rows, 
     float step[QC_LANES], offset[QC_LANES];
     int32_t code[LEGACY_COLS * QC_LANES];
     qc_grid g = {.size = sizeof g, .step = step, .offset = offset};
+    const float *levels = e->desc->levels;
     unpack(e, &g, code, src, n_rows);
     for (size_t c = 0; c < n_cols; c++)
-        for (size_t l = 0; l < QC_LANES; l++)
-            x[c * QC_LANES + l] = step[l] * (float)code[c * QC_LANES + l] + offset[l];
+        for (size_t l = 0; l < QC_LANES; l++) {
+            int32_t at = code[c * QC_LANES + l];
+            x[c * QC_LANES + l] = step[l] * (levels ? levels[at] : (float)at) + offset[l];
+        }
 }
 
 static void encode(const qc_coder *e, void *dst, const float *x, const float *importance, size_t n_rows, size_t n_cols)
@@ -145,7 +178,7 @@ static void encode(const qc_coder *e, void *dst, const float *x, const float *im
     int32_t code[LEGACY_COLS * QC_LANES];
     qc_grid g = {.size = sizeof g, .step = step, .offset = offset};
     fit(e, &g, x, importance, 0, 1);
-    qc_lanes_snap(x, n_cols, (float)e->desc->lowest, (float)e->desc->highest, step, offset, value, code);
+    snap_columns(e, x, n_cols, step, offset, value, code);
     pack(e, dst, &g, code, n_rows);
 }
 
@@ -164,6 +197,20 @@ static void neighbour(const qc_coder *e, const qc_grid *g, uint32_t sub, int32_t
     }
 }
 
+/* Any finite f16 step is one, and so is any f16 offset where the type has them. */
+static int adopt(const qc_coder *e, qc_grid *g)
+{
+    const int has_offset = type_of(e)->has_offset != 0;
+    int fits = 1;
+    for (size_t l = 0; l < QC_LANES; l++) {
+        float storable = has_offset ? qc_round_f16(g->offset[l]) : 0.0f;
+        fits &= qc_round_f16(g->step[l]) == g->step[l] && storable == g->offset[l];
+    }
+    for (size_t l = 0; fits && !has_offset && l < QC_LANES; l++)
+        g->offset[l] = -0.0f; /* as unpack has it */
+    return fits;
+}
+
 const qc_ops_encoding QC_VARIANT_NAME(legacy_ops) = {
     .size = sizeof(qc_ops_encoding),
     .decode = decode,
@@ -173,4 +220,5 @@ const qc_ops_encoding QC_VARIANT_NAME(legacy_ops) = {
     .pack = pack,
     .unpack = unpack,
     .neighbour = neighbour,
+    .adopt = adopt,
 };
