@@ -121,7 +121,7 @@ static qc_status load(const base_file *b, qc_job *job, const qc_tensor *t, size_
     const size_t cols = (size_t)t->dims[0];
     const qc_coder plain = {.size = sizeof plain, .block_cols = 1, .cols = cols, .row_bytes = 4 * cols};
     const qc_source *src = b->file.source;
-    if (b->file.format->load)
+    if (tensor_in_parts(t))
         return b->file.format->load(job, b->index, src, t, &plain, first, n, dst);
     return src->read_at(src, job, t->file, t->at + first * t->row_bytes, n * 4 * cols, dst);
 }

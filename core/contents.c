@@ -47,10 +47,10 @@ static qc_status check_tensor(const contents *c, qc_job *job, const qc_tensor *t
     if (t->row_bytes && (!qc_mul_size(t->row_bytes, tensor_rows(t), &bytes) || bytes != t->bytes))
         return qc_fail(job, QC_E_CORRUPT, "tensor '%s': %llu bytes do not make its rows", t->name,
                        (unsigned long long)t->bytes);
-    if (!c->source || !t->row_bytes)
+    if (!c->source || !t->row_bytes || tensor_in_parts(t))
         return QC_OK;
     uint64_t length = c->source->length(c->source, t->file);
-    if (t->file >= UINT32_MAX || t->at > length || t->bytes > length - t->at)
+    if (t->at > length || t->bytes > length - t->at)
         return qc_fail(job, QC_E_CORRUPT, "%s: cut short: tensor '%s' ends at byte %llu, the file has %llu",
                        c->source->name(c->source, t->file), t->name,
                        (unsigned long long)t->at + (unsigned long long)t->bytes, (unsigned long long)length);

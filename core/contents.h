@@ -24,6 +24,12 @@ qc_status contents_check(const contents *c, qc_job *job);
 /* Rows of a tensor. */
 uint64_t tensor_rows(const qc_tensor *t);
 
+/* Is it in parts, so that only its format's `load` knows where its rows are? */
+static inline int tensor_in_parts(const qc_tensor *t)
+{
+    return t->file == QC_FILE_PARTS;
+}
+
 const qc_meta *metas_find(qc_meta *const *metas, size_t n, const char *key); /* NULL: none */
 /* A count from "<general.architecture>.<key>": a number, or element `layer` of an array; fallback where there is none. */
 uint64_t metas_count(qc_meta *const *metas, size_t n, const char *key, size_t layer, uint64_t fallback);

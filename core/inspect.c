@@ -238,7 +238,7 @@ static int is_as_long_as_said(const inspection *in, const model_tensor *t, const
     uint64_t stored = 0;
     for (size_t i = 0; i < t->n_runs; i++)
         stored += in->model->sources[t->runs[i].source]->row_bytes * t->runs[i].n;
-    return in->model->format->load || !t->n_runs || stored == c->row_bytes * t->n_rows;
+    return model_in_parts(in->model, t) || !t->n_runs || stored == c->row_bytes * t->n_rows;
 }
 
 static qc_status add_tensor(inspection *in, qc_job *job, registry *r, size_t index)

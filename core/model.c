@@ -219,6 +219,14 @@ void model_free(model *m)
     free(m);
 }
 
+int model_in_parts(const model *m, const model_tensor *t)
+{
+    for (size_t i = 0; i < t->n_runs; i++)
+        if (tensor_in_parts(m->sources[t->runs[i].source]))
+            return 1;
+    return 0;
+}
+
 const qc_meta *model_meta(const model *m, const char *key)
 {
     return metas_find(m->metas, m->n_metas, key);

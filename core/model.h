@@ -51,6 +51,8 @@ typedef struct model {
 
 qc_status model_open(qc_job *job, registry *r, const recipe *recipe, const struct role_table *roles, model **out);
 void model_free(model *m);
+/* Are its rows the format's to find (QC_FILE_PARTS)? Then what their sources say of sizes is what the file takes. */
+int model_in_parts(const model *m, const model_tensor *t);
 const qc_meta *model_meta(const model *m, const char *key);
 const model_tensor *model_find(const model *m, const char *name); /* by canonical name; NULL: none */
 
@@ -72,5 +74,7 @@ qc_status model_set_heads(qc_job *job, model_tensor *t, uint64_t heads);
 /* Stored bytes of canonical rows [row, row + n), row map applied, encoding unchanged. [any-thread] */
 qc_status model_load(const model *m, qc_job *job, const model_tensor *t, const qc_coder *stored, uint64_t row, size_t n,
                      void *dst);
+/* About the scratch that takes, for n rows, beside dst: much only where rows are the format's to find. */
+uint64_t model_load_bytes(const model *m, const model_tensor *t, const qc_coder *stored, uint64_t n);
 
 #endif

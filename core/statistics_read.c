@@ -55,7 +55,7 @@ static qc_status load_into(const reading *r, const qc_tensor *t, float *values)
     uint64_t n = numbers_of(t);
     if (strcmp(t->encoding, QC_ENCODING_F32) != 0)
         return qc_fail(r->job, QC_E_UNSUPPORTED, "tensor '%.100s' must be f32, it is %s", t->name, t->encoding);
-    qc_status status = r->file.format->load
+    qc_status status = tensor_in_parts(t)
                            ? r->file.format->load(r->job, r->index, src, t, &f32, 0, (size_t)tensor_rows(t), values)
                            : src->read_at(src, r->job, t->file, t->at, (size_t)n * sizeof *values, values);
     for (uint64_t i = 0; status == QC_OK && i < n; i++)

@@ -299,7 +299,7 @@ qc_status memory_load(qc_job *job, const qc_format_desc *format, const void *ind
                       const qc_tensor *t, void *dst)
 {
     const qc_coder coder = row_coder(t);
-    if (!format->load)
+    if (t->file != QC_FILE_PARTS)
         return f->source.read_at(&f->source, job, t->file, t->at, (size_t)t->bytes, dst);
     return format->load(job, index, &f->source, t, &coder, 0, (size_t)(t->dims[1] * t->dims[2] * t->dims[3]), dst);
 }

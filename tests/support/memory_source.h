@@ -61,7 +61,7 @@ const qc_meta *memory_model_meta(const memory_model *m, const char *key);
 /* Bytes of one value in a qc_meta; 0: no such type. */
 size_t memory_value_bytes(uint32_t type);
 
-/* All rows of a scanned tensor by the format's load, or as they lie; dst: t->bytes. */
+/* All rows of a scanned tensor as they lie, or, in parts, by the format's load; dst: t->bytes, or what load makes. */
 qc_status memory_load(qc_job *job, const qc_format_desc *format, const void *index, const memory_folder *f,
                       const qc_tensor *t, void *dst);
 

@@ -182,7 +182,7 @@ static void generated_values_are_little_endian_f32(void **state)
 }
 
 /* A format that only gives whole groups of 4 rows. */
-static size_t asked_first, asked_n;
+static size_t asked_first, asked_n, n_asked;
 
 static qc_status load_groups(qc_job *job, const void *index, const qc_source *src, const qc_tensor *t,
                              const qc_coder *e, uint64_t row, size_t n_rows, void *dst)
@@ -190,7 +190,8 @@ static qc_status load_groups(qc_job *job, const void *index, const qc_source *sr
     (void)index;
     asked_first = (size_t)row;
     asked_n = n_rows;
-    return src->read_at(src, job, t->file, t->at + row * e->row_bytes, n_rows * e->row_bytes, dst);
+    n_asked++;
+    return src->read_at(src, job, 0, t->at + row * e->row_bytes, n_rows * e->row_bytes, dst);
 }
 
 static void formats_that_load_groups_get_whole_ones(void **state)
@@ -199,10 +200,41 @@ static void formats_that_load_groups_get_whole_ones(void **state)
     fixture_begin(&f, state);
     f.format.load = load_groups;
     f.format.row_multiple = 4;
+    f.one.file = QC_FILE_PARTS;
     load(&f, 5, 2);
     expect_rows(&f, 2, (const unsigned char[]){20, 24});
     assert_int_equal(asked_first, 4);
     assert_int_equal(asked_n, 4);
+    source_free(f.model.source);
+}
+
+/* Rows that go in turn from one half of a head to the other cost a tile of each, not one for every row. */
+static void tiles_are_kept_between_the_halves_of_a_head(void **state)
+{
+    static const unsigned char pairs[] = {0, 4, 1, 5, 2, 6, 3, 7};
+    unsigned char first[HEAD];
+    fixture f;
+    fixture_begin(&f, state);
+    f.format.load = load_groups;
+    f.format.row_multiple = 4;
+    f.one.file = QC_FILE_PARTS;
+    f.tensor.row_map = QC_ROWS_PAIR_KEY_HEADS;
+    f.tensor.head_rows = HEAD;
+    for (size_t i = 0; i < HEAD; i++)
+        first[i] = (unsigned char)((HEAD + pairs[i]) * COLS);
+    n_asked = 0;
+    load(&f, HEAD, HEAD);
+    expect_rows(&f, HEAD, first);
+    assert_int_equal(n_asked, 2);
+    source_free(f.model.source);
+}
+
+static void parts_need_a_format_that_loads(void **state)
+{
+    fixture f;
+    fixture_begin(&f, state);
+    f.one.file = QC_FILE_PARTS;
+    assert_int_equal(model_load(&f.model, f.scratch->job, &f.tensor, &f.coder, 0, 1, f.got), QC_E_INTERNAL);
     source_free(f.model.source);
 }
 
@@ -219,6 +251,8 @@ int main(void)
         TEST(columns_become_rows),
         TEST(generated_values_are_little_endian_f32),
         TEST(formats_that_load_groups_get_whole_ones),
+        TEST(tiles_are_kept_between_the_halves_of_a_head),
+        TEST(parts_need_a_format_that_loads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

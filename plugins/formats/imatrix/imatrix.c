@@ -41,14 +41,15 @@ static void read_name(qc_reader *r, char name[MAX_NAME + 1])
                            (unsigned long long)r->at);
 }
 
-static void report_tensor(qc_reader *r, const qc_scan *out, const char *name, const char *suffix, uint64_t values,
-                          uint64_t at)
+/* file: 0, or QC_FILE_PARTS for `load`. */
+static void report_tensor(qc_reader *r, const qc_scan *out, const char *name, const char *suffix, uint32_t file,
+                          uint64_t values, uint64_t at)
 {
     char full_name[MAX_NAME + sizeof SUM_SUFFIX];
     snprintf(full_name, sizeof full_name, "%s%s", name, suffix);
     const qc_tensor t = {.size = sizeof t,
                          .n_dims = 2,
-                         .file = r->file,
+                         .file = file,
                          .name = full_name,
                          .encoding = QC_ENCODING_F32,
                          .dims = {values, 1, 1, 1},
@@ -70,8 +71,8 @@ static void read_entry(qc_reader *r, const qc_scan *out)
     uint32_t n_values = read_count(r, "a number of values", INT32_MAX);
     uint64_t values_at = r->at;
     qc_reader_skip(r, (uint64_t)n_values * 4);
-    report_tensor(r, out, name, SUM_SUFFIX, n_values, values_at);
-    report_tensor(r, out, name, COUNT_SUFFIX, 1, calls_at);
+    report_tensor(r, out, name, SUM_SUFFIX, 0, n_values, values_at);
+    report_tensor(r, out, name, COUNT_SUFFIX, QC_FILE_PARTS, 1, calls_at);
 }
 
 static void report_dataset(qc_reader *r, const qc_scan *out)
@@ -110,18 +111,15 @@ static qc_status scan(qc_job *job, const qc_source *src, const qc_scan *out, voi
     return r.status;
 }
 
-/* Both kinds of tensors have one row of f32; counts are made from the i32 at their place. */
+/* Counts are made from the i32 at their place; values are f32 in the file. */
 static qc_status load(qc_job *job, const void *index, const qc_source *src, const qc_tensor *t, const qc_coder *e,
                       uint64_t row, size_t n_rows, void *dst)
 {
     (void)index, (void)e, (void)row;
-    size_t n = strlen(t->name), k = sizeof COUNT_SUFFIX - 1;
     unsigned char calls[4];
     if (n_rows == 0)
         return QC_OK;
-    if (n < k || strcmp(t->name + n - k, COUNT_SUFFIX) != 0)
-        return src->read_at(src, job, t->file, t->at, (size_t)t->bytes, dst);
-    qc_status status = src->read_at(src, job, t->file, t->at, sizeof calls, calls);
+    qc_status status = src->read_at(src, job, 0, t->at, sizeof calls, calls);
     if (status != QC_OK)
         return status;
     uint32_t n_calls = qc_load_le32(calls);

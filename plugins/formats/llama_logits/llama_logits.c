@@ -28,13 +28,13 @@ static uint32_t read_count(qc_reader *r, const char *what, uint32_t least)
     return n;
 }
 
-/* A matrix that begins at r->at, cols of which its row_bytes hold; steps over it. */
-static void report(qc_reader *r, const qc_scan *out, const char *name, const char *encoding, uint64_t cols,
-                   uint64_t rows, uint64_t row_bytes)
+/* A matrix that begins at r->at, cols of which its row_bytes hold; steps over it. file: 0, or QC_FILE_PARTS for `load`. */
+static void report(qc_reader *r, const qc_scan *out, const char *name, const char *encoding, uint32_t file,
+                   uint64_t cols, uint64_t rows, uint64_t row_bytes)
 {
     qc_tensor t = {.size = sizeof t,
                    .n_dims = 2,
-                   .file = r->file,
+                   .file = file,
                    .name = name,
                    .encoding = encoding,
                    .dims = {cols, rows, 1, 1},
@@ -61,9 +61,10 @@ static qc_status scan(qc_job *job, const qc_source *src, const qc_scan *out, voi
     uint32_t chunks = read_count(&r, "its number of chunks", 1);
     if (r.status != QC_OK)
         return r.status;
-    report(&r, out, "tokens", "i32", context, chunks, 4 * (uint64_t)context);
+    report(&r, out, "tokens", "i32", 0, context, chunks, 4 * (uint64_t)context);
     uint64_t row_bytes = ROW_HEAD_BYTES + 4 * (((uint64_t)vocabulary + 1) / 2);
-    report(&r, out, LOG_PROBS, QC_ENCODING_F32, vocabulary, (uint64_t)chunks * (context - 1 - context / 2), row_bytes);
+    report(&r, out, LOG_PROBS, QC_ENCODING_F32, QC_FILE_PARTS, vocabulary,
+           (uint64_t)chunks * (context - 1 - context / 2), row_bytes);
     if (r.status == QC_OK)
         r.status = qc_meta_text(out, job, "general.type", "logits");
     return r.status;
@@ -79,17 +80,17 @@ static qc_status load_row(qc_job *job, const qc_source *src, const qc_tensor *t,
 {
     unsigned char bytes[2 * PIECE];
     uint64_t at = t->at + row * t->row_bytes;
-    qc_status status = src->read_at(src, job, t->file, at, ROW_HEAD_BYTES, bytes);
+    qc_status status = src->read_at(src, job, 0, at, ROW_HEAD_BYTES, bytes);
     if (status != QC_OK)
         return status;
     float scale = qc_float_from_bits(qc_load_le32(bytes)), lowest = qc_float_from_bits(qc_load_le32(bytes + 4));
     if (!is_probability_scale(scale, lowest))
         return qc_fail(job, QC_E_NUMERIC, "%.100s: row %llu: its scale is negative, NaN or Inf: damaged",
-                       src->name(src, t->file), (unsigned long long)row);
+                       src->name(src, 0), (unsigned long long)row);
     at += ROW_HEAD_BYTES;
     for (size_t col = 0; col < t->dims[0]; col += PIECE) {
         size_t n = t->dims[0] - col < PIECE ? (size_t)(t->dims[0] - col) : PIECE;
-        status = src->read_at(src, job, t->file, at + 2 * col, 2 * n, bytes);
+        status = src->read_at(src, job, 0, at + 2 * col, 2 * n, bytes);
         if (status != QC_OK)
             return status;
         for (size_t i = 0; i < n; i++)
@@ -98,13 +99,11 @@ static qc_status load_row(qc_job *job, const qc_source *src, const qc_tensor *t,
     return QC_OK;
 }
 
-/* dst: rows of dims[0] values of 4 bytes each, little-endian. */
+/* Rows of log-probabilities, f32, little-endian. */
 static qc_status load(qc_job *job, const void *index, const qc_source *src, const qc_tensor *t, const qc_coder *e,
                       uint64_t row, size_t n_rows, void *dst)
 {
     (void)index, (void)e;
-    if (strcmp(t->name, LOG_PROBS) != 0)
-        return src->read_at(src, job, t->file, t->at + row * t->row_bytes, n_rows * (size_t)t->row_bytes, dst);
     for (size_t i = 0; i < n_rows; i++) {
         qc_status status = load_row(job, src, t, row + i, (unsigned char *)dst + 4 * i * (size_t)t->dims[0]);
         if (status != QC_OK)
