@@ -88,20 +88,11 @@ static qc_status sum_columns(qc_job *job, const qc_end *end, double *sum)
 
 /* ---- factors ---- */
 
-/* Adds a reader's mean squares of columns, in units of its output, to those of the channels. */
 static qc_status add_reader(qc_job *job, const qc_axis *axis, const qc_end *end, double *weight)
 {
-    size_t cols = end->linear->cols;
-    const float *x = axis->input ? axis->input->mean_square : NULL;
-    double *column = doubles(job, cols), *mean = doubles(job, axis->n_channels), output = 0.0;
-    qc_status status = column && mean ? sum_columns(job, end, column) : QC_E_NOMEM;
-    for (size_t col = 0; status == QC_OK && col < cols; col++)
-        output += column[col] * (x ? (double)x[col] : 1.0);
-    if (status == QC_OK)
-        status = qc_channel_means(job, end, axis->n_channels, column, mean);
-    for (size_t i = 0; status == QC_OK && output > 0.0 && i < axis->n_channels; i++)
-        weight[i] += mean[i] / output;
-    return status;
+    double *column = doubles(job, end->linear->cols);
+    qc_status status = column ? sum_columns(job, end, column) : QC_E_NOMEM;
+    return status == QC_OK ? qc_channel_add_weights(job, axis, end, column, weight) : status;
 }
 
 static qc_status equalize_transform(qc_job *job, const void *state_, const qc_axis *axis, float *factor)

@@ -74,6 +74,23 @@ static inline qc_status qc_channel_input(qc_job *job, const qc_axis *axis, doubl
     return qc_channel_means(job, end, axis->n_channels, column, mean);
 }
 
+/* Adds a reader's sums of squares of columns, in units of the mean square of its output, to those of the channels. In such
+ * units matrices that share an input are comparable, however their channels are scaled. */
+static inline qc_status qc_channel_add_weights(qc_job *job, const qc_axis *axis, const qc_end *end,
+                                               const double *column, double *weight)
+{
+    const float *x = axis->input ? axis->input->mean_square : NULL;
+    double output = 0.0, *mean = (double *)job->scratch(job, axis->n_channels * sizeof *mean);
+    if (!mean)
+        return qc_fail(job, QC_E_NOMEM, "out of memory for %zu channels", axis->n_channels);
+    for (size_t col = 0; col < end->linear->cols; col++)
+        output += column[col] * (x ? (double)x[col] : 1.0);
+    qc_status status = qc_channel_means(job, end, axis->n_channels, column, mean);
+    for (size_t i = 0; status == QC_OK && output > 0.0 && i < axis->n_channels; i++)
+        weight[i] += mean[i] / output;
+    return status;
+}
+
 static inline int qc_rising(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -85,6 +102,7 @@ static inline int qc_rising(const void *a, const void *b)
 static inline qc_status qc_channel_logs(qc_job *job, double *level, size_t n, int *known)
 {
     size_t n_positive = 0;
+    *known = 0;
     double *sorted = (double *)job->scratch(job, n * sizeof *sorted);
     if (!sorted)
         return qc_fail(job, QC_E_NOMEM, "out of memory for %zu channels", n);
