@@ -1,6 +1,7 @@
 #include "core/chunk.h"
 #include "core/job.h"
 #include "core/rows.h"
+#include "core/transcode.h"
 
 /* Buffers of one chunk, in scratch. */
 typedef struct buffers {
@@ -11,6 +12,16 @@ typedef struct buffers {
 static qc_status no_memory(qc_job *job, const chunk *c)
 {
     return qc_fail(job, QC_E_NOMEM, "out of memory for %zu rows of %zu weights", c->n_rows, c->work->from.cols);
+}
+
+int is_transcoded(const work *w)
+{
+    return has_grid(w) && !w->item->carried && !is_scaled(w) && w->from.desc && transcode_fits(&w->from, &w->to);
+}
+
+int is_rounded(const work *w)
+{
+    return has_grid(w) && (!w->item->carried || is_scaled(w)) && !is_transcoded(w);
 }
 
 /* FNV-1a over the tensor's name, then the first row: the same for any thread and any order. */
@@ -32,7 +43,7 @@ static qc_status refuse_written(qc_job *job, const chunk *c, const float *w, con
         unsigned long long row = c->row + i / cols;
         if (!qc_is_finite(w[i]))
             return qc_fail(job, QC_E_NUMERIC, "row %llu, column %zu: %.9g does not fit into %s", row, i % cols,
-                           (double)before[i], c->work->item->to.desc->base.id);
+                           (double)before[i], c->work->to.desc->base.id);
     }
     return QC_E_INTERNAL;
 }
@@ -50,7 +61,7 @@ static double energy(const pipeline *p, const chunk *c, const float *x)
 
 static qc_status blame_method(const pipeline *p, qc_job *job, qc_status status)
 {
-    const plugin_use *use = p->method_use;
+    const plugin_use *use = p->rounder->use;
     if (status == QC_E_CANCELLED)
         return status;
     job_add_context(job, "method %s", use->id);
@@ -58,36 +69,63 @@ static qc_status blame_method(const pipeline *p, qc_job *job, qc_status status)
     return status;
 }
 
+/* Columns in the order in which the output keeps them, and back; row by row. */
+static void permute(const work *w, size_t n_rows, float *to, const float *x)
+{
+    size_t cols = w->to.cols;
+    for (size_t row = 0; row < n_rows; row++, to += cols, x += cols)
+        for (size_t i = 0; i < cols; i++)
+            to[i] = x[w->to.order[i]];
+}
+
+static qc_status permute_back(qc_job *job, const chunk *c, float *x)
+{
+    const qc_coder *to = &c->work->to;
+    size_t cols = to->cols, mark = job_mark(job);
+    float *row = to->order ? job->scratch(job, cols * sizeof *row) : x;
+    if (!row)
+        return no_memory(job, c);
+    for (size_t k = 0; to->order && k < c->n_rows; k++, x += cols) {
+        memcpy(row, x, cols * sizeof *row);
+        for (size_t i = 0; i < cols; i++)
+            x[to->order[i]] = row[i];
+    }
+    job_release(job, mark);
+    return QC_OK;
+}
+
 static qc_status round_by_method(const pipeline *p, qc_job *job, const chunk *c, float *w, void *dst)
 {
     const model_tensor *t = c->work->item->tensor;
+    const portion *o = c->portion;
     const qc_linear linear = {.size = sizeof linear,
                               .name = t->name,
                               .role = t->role,
                               .layer = t->layer,
-                              .expert = c->work->n_matrices > 1 ? (int32_t)c->matrix : -1,
+                              .expert = c->work->n_matrices > 1 ? (int32_t)o->matrix : -1,
                               .rows = (size_t)t->dims[1],
                               .cols = (size_t)t->dims[0],
-                              .input = statistics_input(p->statistics, t->name, c->matrix),
-                              .coder = &c->work->item->to};
-    const void *prepared = NULL;
-    qc_status status = preparation_take(p, job, c, linear.input, &prepared);
-    if (status == QC_OK) {
-        status = p->method->round(job, p->state, prepared, &linear, w, c->n_rows, dst);
-        preparation_done(p, c);
-    }
+                              .input = o->input,
+                              .coder = &c->work->to};
+    const void *prepared = o->prepared ? o->prepared->prepared : NULL;
+    qc_status status = p->rounder->desc->round(job, p->rounder->state, prepared, &linear, w, c->n_rows, dst);
     return status == QC_OK ? QC_OK : blame_method(p, job, status);
 }
 
 static qc_status encode(const pipeline *p, qc_job *job, const chunk *c, const buffers *b)
 {
-    const qc_coder *to = &c->work->item->to;
+    const work *w = c->work;
     size_t mark = job_mark(job);
     qc_status status;
-    if (to->block_cols == 1) {
-        status = qc_encode_rows(job, to, b->written, b->x, NULL, c->n_rows);
+    if (is_transcoded(w)) {
+        status = transcode_rows(job, &w->from, &w->to, c->n_rows, b->stored, b->written);
+    } else if (!has_grid(w)) {
+        status = qc_encode_rows(job, &w->to, b->written, b->x, NULL, c->n_rows);
     } else {
-        memcpy(b->w, b->x, c->n_rows * to->cols * sizeof *b->w);
+        if (w->to.order)
+            permute(w, c->n_rows, b->w, b->x);
+        else
+            memcpy(b->w, b->x, c->n_rows * w->to.cols * sizeof *b->w);
         status = round_by_method(p, job, c, b->w, b->written);
     }
     job_release(job, mark);
@@ -97,10 +135,12 @@ static qc_status encode(const pipeline *p, qc_job *job, const chunk *c, const bu
 /* Reads back what was written: it must be numbers, and says what was lost. */
 static qc_status measure(const pipeline *p, qc_job *job, const chunk *c, const buffers *b)
 {
-    const qc_coder *to = &c->work->item->to;
+    const qc_coder *to = &c->work->to;
     size_t mark = job_mark(job);
     qc_status status = qc_decode_rows(job, to, b->w, b->written, c->n_rows);
     job_release(job, mark);
+    if (status == QC_OK)
+        status = permute_back(job, c, b->w);
     if (status != QC_OK)
         return status;
     if (!rows_finite(p->ops, b->w, c->n_rows, to->cols))
@@ -108,20 +148,38 @@ static qc_status measure(const pipeline *p, qc_job *job, const chunk *c, const b
     c->sums->energy = energy(p, c, b->x);
     for (size_t row = 0; row < c->n_rows; row++)
         c->sums->error += p->ops->squared_error(b->x + row * to->cols, b->w + row * to->cols, NULL, to->cols);
+    sample_rows(c, b->x, b->w);
     return QC_OK;
 }
 
 /* ---- a chunk ---- */
 
+static void tap_rows(const pipeline *p, const chunk *c, float *w)
+{
+    uint64_t rows = c->work->item->tensor->dims[1], first = c->row - c->portion->matrix * rows;
+    if (!p->tap)
+        return;
+    canonical_values(c->work, c->n_rows, w);
+    for (size_t i = 0; i < c->n_rows; i++, w += c->work->from.cols)
+        p->tap->row(p->tap->arg, c->work->index, c->portion->matrix, canonical_row(c->work, first + i), w);
+}
+
 static qc_status convert(const pipeline *p, qc_job *job, const chunk *c, buffers *b)
 {
-    const qc_coder *to = &c->work->item->to;
+    const qc_coder *to = &c->work->to;
     b->w = job->scratch(job, c->n_rows * to->cols * sizeof *b->w);
     b->written = job->scratch(job, c->n_rows * to->row_bytes);
     if (!b->w || !b->written)
         return no_memory(job, c);
-    qc_status status = encode(p, job, c, b);
-    return status == QC_OK ? measure(p, job, c, b) : status;
+    qc_status status = sample_rtn(job, c, b->x);
+    scale_view_rows(c->work, c->row, c->n_rows, b->x);
+    if (status == QC_OK)
+        status = encode(p, job, c, b);
+    if (status == QC_OK)
+        status = measure(p, job, c, b);
+    if (status == QC_OK)
+        tap_rows(p, c, b->w);
+    return status;
 }
 
 qc_status chunk_run(const pipeline *p, qc_job *job, const chunk *c)
@@ -138,7 +196,7 @@ qc_status chunk_run(const pipeline *p, qc_job *job, const chunk *c)
         status = b.x ? rows_decode(job, p->ops, w->view, &w->from, c->row, c->n_rows, b.stored, b.x)
                      : no_memory(job, c);
     }
-    int as_it_is = !b.x || (w->item->carried && !(w->view->flags & QC_NAME_ADD_ONE));
+    int as_it_is = !b.x || (w->item->carried && !is_scaled(w) && !(w->view->flags & QC_NAME_ADD_ONE));
     if (status == QC_OK && !as_it_is)
         status = convert(p, job, c, &b);
     else if (status == QC_OK && b.x)

@@ -2,6 +2,7 @@
 #include "core/array.h"
 #include "core/contents.h"
 #include "core/names.h"
+#include <stdlib.h>
 
 typedef struct exporter {
     qc_job *job;
@@ -104,6 +105,22 @@ static qc_status export_one(const exporter *x, const plan_item *item, export_ite
     return x->own_names ? give_back(x, item, e) : rename_back(x, item, e);
 }
 
+/* One order a tensor: what is stacked, or cut apart, has none. */
+static qc_status add_order(const exporter *x, const plan_item *item, export_item *e)
+{
+    size_t cols = (size_t)item->tensor->dims[0];
+    if (!x->plan->ordered || e->n != 1 || item->carried || !item->to.desc || item->to.block_cols == 1 ||
+        item->tensor->n_rows != item->tensor->dims[1])
+        return QC_OK;
+    e->order = malloc(cols * sizeof *e->order);
+    if (!e->order)
+        return qc_fail(x->job, QC_E_NOMEM, "out of memory for a column order");
+    for (size_t i = 0; i < cols; i++)
+        e->order[i] = (uint32_t)i;
+    x->out->tensors[e->first].order = e->order;
+    return QC_OK;
+}
+
 qc_status exports_make(qc_job *job, registry *r, const plan *p, int canonical, exports *out)
 {
     const model *m = p->model;
@@ -119,8 +136,11 @@ qc_status exports_make(qc_job *job, registry *r, const plan *p, int canonical, e
     out->n_items = p->n_items;
     if (!out->items)
         return qc_fail(job, QC_E_NOMEM, "out of memory for the output's tensors");
-    for (size_t i = 0; i < p->n_items && status == QC_OK; i++)
+    for (size_t i = 0; i < p->n_items && status == QC_OK; i++) {
         status = export_one(&x, &p->items[i], &out->items[i], canonical);
+        if (status == QC_OK)
+            status = add_order(&x, &p->items[i], &out->items[i]);
+    }
     if (status != QC_OK)
         exports_free(out);
     return status;
@@ -130,6 +150,8 @@ void exports_free(exports *e)
 {
     for (size_t i = 0; i < e->n_tensors; i++)
         free((char *)e->tensors[i].name);
+    for (size_t i = 0; e->items && i < e->n_items; i++)
+        free(e->items[i].order);
     free(e->tensors);
     free(e->items);
     memset(e, 0, sizeof *e);

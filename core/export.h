@@ -9,6 +9,7 @@
 typedef struct export_item {
     model_tensor view; /* what rows to load, in the output's order: a shallow copy of the model's tensor */
     size_t first, n; /* tensors of the output: n equal cuts of the rows; 0: not written */
+    uint32_t *order; /* [cols] of its only tensor, where the plan is ordered and its codes have a grid; or NULL */
 } export_item;
 
 typedef struct exports {

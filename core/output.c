@@ -306,6 +306,11 @@ const model_tensor *output_view(const output *o, size_t item)
     return o->exports.items[item].n ? &o->exports.items[item].view : NULL;
 }
 
+uint32_t *output_order(const output *o, size_t item)
+{
+    return o->exports.items[item].order;
+}
+
 uint32_t output_row_multiple(const output *o)
 {
     return o->format->row_multiple ? o->format->row_multiple : 1;

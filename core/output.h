@@ -13,6 +13,8 @@ void output_free(output *o); /* removes what was not committed; NULL is fine */
 /* The rows to load for an item, in the order that output_store takes them; NULL: this item is not written. */
 const model_tensor *output_view(const output *o, size_t item);
 uint32_t output_row_multiple(const output *o);
+/* The column order of an item that the output keeps, to be filled before rows are stored; NULL: it keeps none. */
+uint32_t *output_order(const output *o, size_t item);
 
 /* Rows [row, row + n) of an item to their place; they belong to one matrix. [any-thread] */
 qc_status output_store(const output *o, qc_job *job, size_t item, uint64_t row, size_t n, const void *src);

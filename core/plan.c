@@ -6,7 +6,9 @@
 #include "core/planmeta.h"
 #include "core/rules.h"
 #include "core/statistics.h"
+#include "core/transcode.h"
 #include "core/units.h"
+#include "qcore/architecture.h"
 #include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
@@ -207,6 +209,9 @@ static qc_status plan_tensor(planner *p, plan_item *item, const model_tensor *t,
         status = make_coders(p, item);
     if (status == QC_OK)
         status = size_item(p, item);
+    if (status == QC_OK && !item->carried && !item->note && item->from.desc && item->to.desc &&
+        transcode_fits(&item->from, &item->to))
+        status = note(p, item, "code for code, nothing is rounded", "");
     return status == QC_OK ? ask_format(p, item) : status;
 }
 
@@ -254,47 +259,87 @@ static qc_status check_statistics(const planner *p, const plugin_use *use, const
                    use->id, missing, rec->calibration.imatrix ? ", which calibration.imatrix lacks" : "");
 }
 
-static qc_status check_method(planner *p, const plugin_use *use, const struct statistics *known, int *n_rounders)
+/* Factors need a block whose channels are known. */
+static qc_status check_family(const planner *p, const plugin_use *use)
+{
+    const char *id = p->model->architecture_id;
+    const void *desc = NULL;
+    qc_status status = id ? registry_open(p->registry, p->job, "architecture", id, &desc) : QC_OK;
+    if (status != QC_OK)
+        return status;
+    if (desc && ((const qc_architecture_desc *)desc)->axes)
+        return QC_OK;
+    return fail_at(p->job, use->at, QC_E_UNSUPPORTED,
+                   "method %s scales channels, and no plugin knows those of %s%s: leave it out", use->id,
+                   id ? "the family " : "this model's family", id ? id : "");
+}
+
+/* The setting that the manifest calls `orders` asks for an order of columns, which the output's format must keep. */
+static qc_status check_order(planner *p, const plugin_use *use, const qc_settings *settings)
+{
+    const char *setting = entry_value(registry_entry(p->registry, "method", use->id), "orders");
+    if (!setting || p->job->host->number(settings, setting) == 0)
+        return QC_OK;
+    p->plan->ordered = (p->format->base.flags & QC_FORMAT_ORDER) != 0;
+    if (p->plan->ordered)
+        return QC_OK;
+    return fail_at(p->job, use->at, QC_E_UNSUPPORTED,
+                   "%s.%s: %s cannot store an order of columns: leave it off (columns are visited by importance all "
+                   "the same), or write format gptq",
+                   use->id, setting, p->plan->format);
+}
+
+static qc_status open_method(planner *p, const plugin_use *use, const qc_method_desc **method, qc_settings **settings)
 {
     char where[300];
     const void *desc;
-    qc_settings *settings;
+    *settings = NULL;
     qc_status status = registry_open(p->registry, p->job, "method", use->id, &desc);
+    *method = desc;
     if (status == QC_OK)
         status = check_exact(p, desc, "method");
     if (status == QC_OK)
         status = settings_new(p->job, registry_entry(p->registry, "method", use->id), (const char *const *)use->names,
-                              (const char *const *)use->values, use->n_settings, &settings);
-    if (status != QC_OK) {
-        if (*place_text(use->at, where, sizeof where))
-            job_add_context(p->job, "%s", where);
-        return status;
-    }
+                              (const char *const *)use->values, use->n_settings, settings);
+    if (status != QC_OK && *place_text(use->at, where, sizeof where))
+        job_add_context(p->job, "%s", where);
+    return status;
+}
+
+/* All that transform do so, in their order; the last one rounds. */
+static qc_status check_method(planner *p, const plugin_use *use, const struct statistics *known, int is_last)
+{
+    const qc_method_desc *method;
+    qc_settings *settings;
+    qc_status status = open_method(p, use, &method, &settings);
+    if (status == QC_OK)
+        status = check_statistics(p, use, method, known);
+    if (status == QC_OK && method->transform)
+        status = check_family(p, use);
+    if (status == QC_OK && is_last && !method->round)
+        status = fail_at(p->job, use->at, QC_E_INVALID,
+                         "method %s scales channels and does not round: let one that rounds (rtn, imatrix, gptq) "
+                         "follow it",
+                         use->id);
+    if (status == QC_OK && !is_last && !method->transform)
+        status = fail_at(p->job, use->at, QC_E_INVALID,
+                         "method %s rounds, so none can follow it: the last one of quantize.methods rounds, those "
+                         "before it scale channels",
+                         use->id);
+    if (status == QC_OK && is_last)
+        status = check_order(p, use, settings);
     settings_free(settings);
-    const qc_method_desc *method = desc;
-    status = check_statistics(p, use, method, known);
-    if (status != QC_OK)
-        return status;
-    if (!method->round)
-        return fail_at(p->job, use->at, QC_E_UNSUPPORTED, "method %s transforms channels, which needs a calibrated run",
-                       use->id);
-    ++*n_rounders;
-    return QC_OK;
+    return status;
 }
 
 static qc_status check_methods(planner *p, const struct statistics *known)
 {
     const recipe *rec = p->plan->recipe;
-    int n_rounders = 0;
+    size_t n = rec->quantize.n_methods;
     qc_status status = QC_OK;
-    for (size_t i = 0; status == QC_OK && i < rec->quantize.n_methods; i++)
-        status = check_method(p, &rec->quantize.methods[i], known, &n_rounders);
-    if (status != QC_OK)
-        return status;
-    if (n_rounders != 1)
-        return fail_at(p->job, rec->quantize.at, QC_E_INVALID,
-                       "quantize.methods must name one method that rounds, not %d", n_rounders);
-    return QC_OK;
+    for (size_t i = 0; status == QC_OK && i < n; i++)
+        status = check_method(p, &rec->quantize.methods[i], known, i + 1 == n);
+    return status;
 }
 
 /* ---- the whole ---- */

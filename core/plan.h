@@ -26,6 +26,7 @@ typedef struct plan {
     size_t n_metas, first_own; /* metas from first_own on belong to the plan */
     uint64_t stored, bytes; /* totals of tensor data */
     double bits_stored, bits; /* per weight, over all tensors */
+    int ordered; /* the rounding method asks for a stored column order, and the output's format keeps one */
     uint64_t calibration_tokens, calibration_bytes; /* of a calibration to come, and its memory; 0: none */
 } plan;
 

@@ -101,7 +101,9 @@ qc_status calibrate(session *s, qc_job *job, const recipe *rec, const model *m, 
         return statistics_open(job, s->registry, rec, m, out);
     if (!rec->calibration.text.n)
         return QC_OK;
-    return record(s, job, rec, m, wanted, out);
+    int by_blocks = 0;
+    qc_status status = blocks_wanted(job, s->registry, rec, &by_blocks);
+    return status == QC_OK && !by_blocks ? record(s, job, rec, m, wanted, out) : status;
 }
 
 /* ---- one quantization ---- */
@@ -116,14 +118,45 @@ static qc_status start_workers(quantization *q, qc_job *job)
 {
     session *s = q->session;
     unsigned wanted = s->options->threads ? s->options->threads : q->recipe->run.threads, n = 0;
-    qc_status status = pipeline_threads(q->pipeline, job, wanted, &n);
+    qc_status status = q->blocks ? blocks_threads(q->blocks, job, wanted, &n)
+                                 : pipeline_threads(q->pipeline, job, wanted, statistics_bytes(q->statistics), &n);
     if (status == QC_OK)
         status = session_start_workers(s, job, n);
     if (status != QC_OK)
         return status;
     q->threads = pool_threads(s->workers);
-    session_show(s, pipeline_bytes(q->pipeline));
+    session_show(s, q->blocks ? blocks_steps(q->blocks) : pipeline_bytes(q->pipeline));
+    if (q->blocks)
+        progress_set_unit(s->progress, "blocks", blocks_block_steps(q->blocks));
     return QC_OK;
+}
+
+static qc_status open_blocks(quantization *q, qc_job *job)
+{
+    int by_blocks = 0;
+    qc_status status = QC_OK;
+    if (!q->statistics)
+        status = blocks_wanted(job, q->session->registry, q->recipe, &by_blocks);
+    return status == QC_OK && by_blocks
+               ? blocks_open(job, q->session->registry, q->pipeline, q->plan, &q->blocks)
+               : status;
+}
+
+/* Statistics that came from a file may serve another scheme too: factors scale a copy, read again. */
+static qc_status run_all(quantization *q, qc_job *job)
+{
+    session *s = q->session;
+    uint64_t blocks = model_count(q->model, "block_count", 0, 0);
+    qc_status status = QC_OK;
+    if (q->statistics && pipeline_transforms(q->pipeline) && q->recipe->calibration.imatrix) {
+        status = statistics_open(job, s->registry, q->recipe, q->model, &q->own);
+        q->statistics = q->own;
+    }
+    for (uint32_t block = 0; q->statistics && block < blocks && status == QC_OK; block++)
+        status = pipeline_transform(q->pipeline, job, q->statistics, block);
+    return status == QC_OK
+               ? pipeline_run(q->pipeline, job, NULL, q->plan->n_items, q->statistics, s->progress)
+               : status;
 }
 
 qc_status quantization_work(quantization *q, qc_job *job)
@@ -131,12 +164,16 @@ qc_status quantization_work(quantization *q, qc_job *job)
     session *s = q->session;
     qc_status status = output_open(job, s->registry, q->plan, &q->output);
     if (status == QC_OK)
-        status = pipeline_new(job, s->registry, q->plan, q->statistics, q->output, &q->pipeline);
+        status = pipeline_new(job, s->registry, q->plan, q->output, &q->pipeline);
+    if (status == QC_OK)
+        status = open_blocks(q, job);
     if (status == QC_OK)
         status = start_workers(q, job);
     if (status != QC_OK)
         return status;
-    status = session_worker_status(s, job, pipeline_run(q->pipeline, pool_job(s->workers), s->progress));
+    qc_job *worker = pool_job(s->workers);
+    status = q->blocks ? blocks_run(q->blocks, worker, s->progress) : run_all(q, worker);
+    status = session_worker_status(s, job, status);
     if (status == QC_OK)
         status = output_commit(q->output, job);
     q->seconds = progress_seconds(s->progress);
@@ -146,9 +183,13 @@ qc_status quantization_work(quantization *q, qc_job *job)
 
 void quantization_free(quantization *q)
 {
+    blocks_free(q->blocks);
     pipeline_free(q->pipeline);
     output_free(q->output);
     plan_free(q->plan);
+    statistics_free(q->own);
+    q->blocks = NULL;
+    q->own = NULL;
     q->pipeline = NULL;
     q->output = NULL;
     q->plan = NULL;

@@ -2,6 +2,7 @@
 #ifndef CORE_QUANTIZE_H
 #define CORE_QUANTIZE_H
 
+#include "core/blocks.h"
 #include "core/pipeline.h"
 #include "core/session.h"
 
@@ -9,10 +10,12 @@ typedef struct quantization {
     session *session;
     const recipe *recipe;
     const model *model;
-    const statistics *statistics; /* or NULL */
+    statistics *statistics; /* or NULL; factors of channels scale it */
+    statistics *own; /* read again for a run whose factors scale them; freed here */
     plan *plan;
     output *output;
     pipeline *pipeline;
+    block_run *blocks; /* NULL: statistics, if any, are all there before */
     double seconds; /* of the work */
     unsigned threads;
 } quantization;
@@ -30,7 +33,7 @@ qc_status open_model(session *s, qc_job *job, const recipe *recipe, const char *
 qc_status statistics_wanted(qc_job *job, registry *r, const recipe *recipe, uint32_t *wanted);
 
 /* Statistics as the recipe's calibration has them: read, or recorded (and saved where calibration.output says so); NULL
- * where it has none. */
+ * where it has none, or where they are recorded block by block while the model is quantized. */
 qc_status calibrate(session *s, qc_job *job, const recipe *recipe, const model *m, uint32_t wanted, statistics **out);
 
 #endif

@@ -30,6 +30,18 @@ static qc_status read_context(qc_job *job, const yaml_node *value, void *into)
                                   : fail_at(job, value->at, QC_E_INVALID, "a context of 8 to 1048576 tokens is wanted");
 }
 
+static qc_status read_sequential(qc_job *job, const yaml_node *value, void *into)
+{
+    static const char *const words[] = {"none", "block", "linear"}; /* in the order of SEQUENTIAL_* */
+    int n_words = (int)(sizeof words / sizeof *words);
+    for (int i = 0; value->kind == YAML_TEXT && i < n_words; i++)
+        if (!strcmp(value->text, words[i])) {
+            *(int *)into = i;
+            return QC_OK;
+        }
+    return fail_at(job, value->at, QC_E_INVALID, "sequential: none, block or linear is wanted");
+}
+
 static qc_status read_calibration(qc_job *job, const yaml_node *value, void *into)
 {
     static const field fields[] = {{"imatrix", read_text, offsetof(recipe, calibration.imatrix)},
@@ -37,6 +49,7 @@ static qc_status read_calibration(qc_job *job, const yaml_node *value, void *int
                                    {"tokens", read_count, offsetof(recipe, calibration.tokens)},
                                    {"context", read_context, offsetof(recipe, calibration.context)},
                                    {"record", read_texts, offsetof(recipe, calibration.record)},
+                                   {"sequential", read_sequential, offsetof(recipe, calibration.sequential)},
                                    {"output_weight", read_bool, offsetof(recipe, calibration.output_weight)},
                                    {"output", read_text, offsetof(recipe, calibration.output)},
                                    {NULL, NULL, 0}};
@@ -48,6 +61,13 @@ static qc_status read_calibration(qc_job *job, const yaml_node *value, void *int
     if (r->calibration.imatrix && r->calibration.text.n)
         return fail_at(job, value->at, QC_E_INVALID,
                        "calibration takes either a text to run or an imatrix that was made before, not both");
+    if (r->calibration.sequential && r->calibration.output)
+        return fail_at(job, value->at, QC_E_INVALID,
+                       "calibration.output saves what the original model's inputs are: leave sequential out, or make "
+                       "the file with qcore calibrate");
+    if (r->calibration.sequential && r->calibration.imatrix)
+        return fail_at(job, value->at, QC_E_INVALID,
+                       "calibration.sequential runs the model while it is quantized: it needs text:, not imatrix:");
     if (!r->calibration.imatrix && !r->calibration.text.n)
         return fail_at(job, value->at, QC_E_INVALID, "calibration needs text: (to run) or imatrix: (made before)");
     return QC_OK;

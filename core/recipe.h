@@ -7,6 +7,9 @@
 enum { RECIPE_CONTEXT = 512 }; /* tokens of a window where nothing else is said */
 enum { RUN_MAX_THREADS = 1024, RUN_MIN_MEMORY = 1 << 20 };
 
+/* Inputs are the original model's; or come from blocks that are quantized already; or also from this block's linears. */
+enum { SEQUENTIAL_NONE, SEQUENTIAL_BLOCK, SEQUENTIAL_LINEAR };
+
 /* Where in which file a thing was said; line 0: nowhere (a default). */
 typedef struct place {
     const char *file; /* owned by the recipe */
@@ -46,6 +49,7 @@ typedef struct recipe {
         text_list text; /* files to calibrate on; none: no calibration */
         uint64_t tokens, context; /* at most; 0: all. Of a window; default 512 */
         text_list record; /* words of QC_STAT_*; none: what the methods want */
+        int sequential; /* SEQUENTIAL_*: what a block's inputs are taken from */
         int output_weight; /* also record the input of output.weight (llama-imatrix: --process-output) */
         char *output; /* where to save what was recorded, or NULL */
         place at;
