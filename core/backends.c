@@ -118,6 +118,8 @@ qc_status registry_load_backends(registry *r, qc_job *job, int allow_inexact)
     qc_status status = open_backends(r, job, allow_inexact, backends, &n);
     if (status == QC_OK)
         status = fill_tables(r, all, job, backends, n);
+    if (status == QC_OK && !host_publish(job->host, QC_CPU_LEVEL, cpu_level(r->cpu)))
+        status = job->fail(job, QC_E_INTERNAL, "too many op tables");
     free(backends);
     return status;
 }

@@ -226,7 +226,7 @@ void job_init(struct job *j, struct pool *p, const qc_host *host, uint32_t worke
 {
     memset(j, 0, sizeof *j);
     j->api = (qc_job){sizeof j->api,     worker,   host,         0,          job_scratch,
-                      pool_parallel_for, job_fail, job_progress, take_figure};
+                      pool_parallel_for, job_fail, job_progress, take_figure, job_forgive};
     j->pool = p;
     j->what = "";
 }

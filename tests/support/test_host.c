@@ -109,6 +109,13 @@ static qc_status job_progress(qc_job *job, uint64_t done, uint64_t total)
     return QC_OK;
 }
 
+static void job_forget(qc_job *job)
+{
+    test_host *th = of_job(job);
+    th->status = QC_OK;
+    th->message[0] = '\0';
+}
+
 qc_job *test_host_begin(test_host *th)
 {
     memset(th, 0, sizeof *th);
@@ -126,7 +133,8 @@ qc_job *test_host_begin(test_host *th)
                        .scratch = job_scratch,
                        .parallel_for = job_parallel_for,
                        .fail = job_fail,
-                       .progress = job_progress};
+                       .progress = job_progress,
+                       .forget = job_forget};
     return &th->job;
 }
 

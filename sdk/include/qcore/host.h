@@ -48,6 +48,8 @@ struct qc_job {
     /* Since ABI 0.3. A figure that a method's prepare or transform came to ("damping", "alpha"), shown beside every
      * linear it holds for. Copied; a second one of that name replaces the first; elsewhere it does nothing. */
     void (*figure)(qc_job *job, const char *name, double value);
+    /* Since ABI 0.3. Forgets a failure that this call can do without; the job's own status is the plugin's to return. */
+    void (*forget)(qc_job *job);
 };
 
 /* printf-style job->fail. Returns code. */
@@ -70,6 +72,13 @@ static inline void qc_tell_figure(qc_job *job, const char *name, double value)
 {
     if (QC_HAS(job, qc_job, figure) && job->figure)
         job->figure(job, name, value);
+}
+
+/* job->forget, where the host has it: else the message stands, should something else fail later. */
+static inline void qc_forget(qc_job *job)
+{
+    if (QC_HAS(job, qc_job, forget) && job->forget)
+        job->forget(job);
 }
 
 /* n * size in *bytes; 0 (and *bytes untouched) when it does not fit. For every size that a file has a say in. */

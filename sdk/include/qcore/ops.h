@@ -14,6 +14,10 @@
 #define QC_OPS_MATH "qcore.ops.math/1"
 #define QC_OPS_MATRIX "qcore.ops.matrix/1"
 
+/* What host->find gives for this is the CPU level in use, as a backend's overlay is told it ("x86-v3"): for plugins that
+ * build kernels of their own per level. Static; NULL: not known. Since ABI 0.3. */
+#define QC_CPU_LEVEL "qcore.cpu/1"
+
 /* One row of n float32. Sums in double. */
 typedef struct qc_ops_row {
     uint32_t size;
