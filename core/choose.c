@@ -138,11 +138,12 @@ static qc_status fall_back(qc_job *job, const rule_list *list, const model_tenso
             return fail_at(job, c->why, QC_E_UNSUPPORTED,
                            "%s: %s needs a width that is a multiple of %llu, not %llu, and has no fallback", t->name,
                            c->encoding, (unsigned long long)block, (unsigned long long)t->dims[0]);
-        c->encoding = next->text;
+        c->encoding = strcmp(next->text, "keep") ? next->text : NULL;
     }
-    if (!c->encoding || !strcmp(wanted, c->encoding))
+    if (!wanted || (c->encoding && !strcmp(wanted, c->encoding)))
         return QC_OK;
-    snprintf(note, sizeof note, "width %llu: %s falls back to %s", (unsigned long long)t->dims[0], wanted, c->encoding);
+    snprintf(note, sizeof note, "width %llu: %s falls back to %s", (unsigned long long)t->dims[0], wanted,
+             c->encoding ? c->encoding : t->encoding);
     c->note = strdup(note);
     return c->note ? QC_OK : job->fail(job, QC_E_NOMEM, "out of memory for a plan");
 }

@@ -13,6 +13,8 @@
 #include "qcore/format.h"
 #include "qcore/json.h"
 
+#define QC_SAFETENSORS_VERSION "0.1.0" /* as in plugin.ini */
+
 #define ST_INDEX_SUFFIX ".safetensors.index.json"
 #define ST_METADATA "__metadata__"
 #define ST_PREFIX "safetensors." /* of the keys under which metadata is reported */
