@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { COPY_BYTES = 1 << 16, MAX_SIDE_FILE = 256 << 20 };
+enum { COPY_BYTES = 1 << 16, MAX_SIDE_FILE = 256 << 20, PATH_BYTES = 4096 };
 
 struct output {
     const plan *plan;
@@ -155,7 +155,7 @@ static qc_status lay_out(output *o, qc_job *job)
 static int has_suffix(const char *name, const char *suffix)
 {
     size_t n = strlen(name), k = strlen(suffix);
-    return n > k && !strcmp(name + n - k, suffix);
+    return n >= k && !strcmp(name + n - k, suffix);
 }
 
 static int fits_any(const char *patterns, const char *name)
@@ -167,11 +167,23 @@ static int fits_any(const char *patterns, const char *name)
     return 0;
 }
 
-/* Configuration and tokenizer of a family's folder; weights and their index are not. */
+/* What tells of weights beside which it no longer stands: their quantization. config.json has it too, and counts. */
+static int tells_of_weights(const char *name)
+{
+    static const char *const names[] = {"quantize_config.json", "quant_config.json", "quant_method.json",
+                                        "hf_quant_config.json"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(names[i], name))
+            return 1;
+    return 0;
+}
+
+/* Configuration and tokenizer of a family's folder; weights, their indexes and their quantization are not. */
 static int is_side_file(const output *o, const char *name, const char *patterns)
 {
-    static const char *const suffixes[] = {".json", ".jinja", ".txt", ".model", ".tiktoken", ".py", ".md", "LICENSE"};
-    if (fits_any(patterns, name))
+    static const char *const suffixes[] = {".json", ".jinja", ".txt",    ".model", ".tiktoken",
+                                           ".py",   ".md",    "LICENSE", "NOTICE"};
+    if (fits_any(patterns, name) || tells_of_weights(name) || has_suffix(name, ".index.json"))
         return 0;
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
         if (has_suffix(name, suffixes[i]))
@@ -179,10 +191,10 @@ static int is_side_file(const output *o, const char *name, const char *patterns)
     return 0;
 }
 
-static qc_status copy_file(output *o, qc_job *job, const char *name)
+/* name: in src; as: in the output. */
+static qc_status copy_file(output *o, qc_job *job, const qc_source *src, const char *name, const char *as)
 {
     static const size_t most = COPY_BYTES;
-    const qc_source *src = o->plan->model->source;
     uint32_t from = 0, to = 0;
     qc_status status = src->open(src, job, name, 0, &from);
     if (status != QC_OK)
@@ -197,13 +209,34 @@ static qc_status copy_file(output *o, qc_job *job, const char *name)
     unsigned char *piece = job->scratch(job, most);
     if (!piece)
         return no_memory(job);
-    status = target_add(o->target, job, name, length, &to);
+    status = target_add(o->target, job, as, length, &to);
     for (uint64_t at = 0; at < length && status == QC_OK; at += most) {
         size_t n = length - at < most ? (size_t)(length - at) : most;
         status = src->read_at(src, job, from, at, n, piece);
         if (status == QC_OK)
             status = target_write(o->target, job, to, at, piece, n);
     }
+    return status;
+}
+
+/* Chat templates beyond the first, in a folder of their own; where there is none, nothing. */
+static qc_status copy_templates(output *o, qc_job *job, const char *folder)
+{
+    static const char sub[] = "additional_chat_templates";
+    char path[PATH_BYTES], as[sizeof sub + NAME_BYTES];
+    const qc_source *src = NULL;
+    char **names = NULL;
+    size_t n = 0;
+    if (snprintf(path, sizeof path, "%s/%s", folder, sub) >= (int)sizeof path || access(path, F_OK) != 0)
+        return QC_OK;
+    qc_status status = list_folder(job, path, &names, &n);
+    if (status == QC_OK)
+        status = source_new(job, path, NULL, &src);
+    for (size_t i = 0; i < n && status == QC_OK; i++)
+        if (has_suffix(names[i], ".jinja") && snprintf(as, sizeof as, "%s/%s", sub, names[i]) < (int)sizeof as)
+            status = copy_file(o, job, src, names[i], as);
+    source_free(src);
+    path_list_free(names, n);
     return status;
 }
 
@@ -217,24 +250,34 @@ static qc_status copy_side_files(output *o, qc_job *job, const registry *r)
     qc_status status = list_folder(job, folder, &names, &n);
     for (size_t i = 0; i < n && status == QC_OK; i++)
         if (is_side_file(o, names[i], patterns))
-            status = copy_file(o, job, names[i]);
+            status = copy_file(o, job, m->source, names[i], names[i]);
     path_list_free(names, n);
-    return status;
+    return status == QC_OK ? copy_templates(o, job, folder) : status;
+}
+
+/* By any format that writes folders: they are read alike. */
+static int are_weights(const registry *r, const char *name)
+{
+    for (size_t i = 0; i < registry_count(r); i++) {
+        const plugin_entry *e = registry_at(r, i);
+        const char *writes = strcmp(e->kind, "format") ? NULL : entry_value(e, "writes");
+        if (writes && !strcmp(writes, "folder") && fits_any(entry_value(e, "files"), name))
+            return 1;
+    }
+    return 0;
 }
 
 /* Weights that stayed in the folder beside the new ones would be read in their place. */
 static qc_status refuse_leftovers(output *o, qc_job *job, const registry *r)
 {
     const char *folder = o->plan->recipe->output.path;
-    const plugin_entry *e = registry_entry(r, "format", o->plan->format);
-    const char *patterns = e ? entry_value(e, "files") : NULL;
     char **names;
     size_t n;
     if (access(folder, F_OK) != 0)
         return QC_OK;
     qc_status status = list_folder(job, folder, &names, &n);
     for (size_t i = 0; i < n && status == QC_OK; i++)
-        if (fits_any(patterns, names[i]) && !target_has(o->target, names[i]))
+        if ((are_weights(r, names[i]) || tells_of_weights(names[i])) && !target_has(o->target, names[i]))
             status = qc_fail(job, QC_E_INVALID,
                              "%s holds %s, which this run does not replace: remove it, or name "
                              "another folder",

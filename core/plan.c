@@ -37,8 +37,8 @@ static const char *format_for_path(const registry *r, const char *path)
         const char *writes = entry_value(e, "writes"), *list = entry_value(e, "files");
         if (entry_value(e, "holds"))
             continue; /* no models */
-        if (writes && !strcmp(writes, "folder"))
-            folder_format = e->id;
+        if (writes && list && !strcmp(writes, "folder"))
+            folder_format = e->id; /* one that is also read; others are asked for by name */
         while (!writes && (list = list_next(list, pattern)))
             if (fnmatch(pattern, path_name(path), 0) == 0)
                 return e->id;

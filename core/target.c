@@ -180,6 +180,32 @@ int target_has(const target *t, const char *name)
     return 0;
 }
 
+/* The folder that a file of a folder lies in, where its name has one; owned, NULL: none, or out of memory. */
+static char *folder_of(const char *root, const target_file *f)
+{
+    const char *slash = f->name ? strchr(f->name, '/') : NULL;
+    char *path = slash ? join(root, "", f->name, "") : NULL;
+    if (path)
+        *strrchr(path, '/') = '\0';
+    return path;
+}
+
+static void make_folder_of(const char *root, const target_file *f)
+{
+    char *path = folder_of(root, f);
+    if (path)
+        mkdir(path, 0777); /* what goes wrong, the file's own opening or renaming says */
+    free(path);
+}
+
+static void remove_folder_of(const char *root, const target_file *f)
+{
+    char *path = folder_of(root, f);
+    if (path)
+        rmdir(path); /* done by the last of its files */
+    free(path);
+}
+
 static int open_file(const target_file *f)
 {
     if (f->name)
@@ -205,9 +231,11 @@ static qc_status reserve_bytes(const target_file *f, qc_job *job)
                    strerror(error));
 }
 
+/* A plain name, or one in a folder of the folder. */
 static int bad_name(const char *name)
 {
-    return !*name || *name == '.' || strchr(name, '/');
+    const char *slash = strchr(name, '/');
+    return !*name || *name == '.' || *name == '/' || (slash && (!slash[1] || slash[1] == '.' || strchr(slash + 1, '/')));
 }
 
 qc_status target_add(target *t, qc_job *job, const char *name, uint64_t bytes, uint32_t *file)
@@ -219,6 +247,8 @@ qc_status target_add(target *t, qc_job *job, const char *name, uint64_t bytes, u
         return no_memory(job);
     f.name = name ? strdup(name) : NULL;
     f.path = name ? join(t->temporary, "", name, "") : temporary_name(t);
+    if (f.path && f.name)
+        make_folder_of(t->temporary, &f);
     if (f.path && (!name || f.name))
         f.fd = open_file(&f);
     qc_status status = QC_OK;
@@ -291,7 +321,9 @@ static qc_status move_into(const target *t, qc_job *job)
     qc_status status = QC_OK;
     for (size_t i = 0; i < t->n_files && status == QC_OK; i++) {
         char *to = join(t->path, "", t->files[i].name, "");
+        make_folder_of(t->path, &t->files[i]);
         status = to ? move(job, t->files[i].path, to) : no_memory(job);
+        remove_folder_of(t->temporary, &t->files[i]);
         free(to);
     }
     if (status == QC_OK && t->temporary)
@@ -330,6 +362,8 @@ void target_free(target *t)
             close(t->files[i].fd);
         if (!t->committed)
             unlink(t->files[i].path);
+        if (!t->committed && t->temporary)
+            remove_folder_of(t->temporary, &t->files[i]);
         free(t->files[i].name);
         free(t->files[i].path);
     }

@@ -12,7 +12,8 @@ typedef struct target target;
 qc_status target_new(qc_job *job, const char *path, int is_folder, int overwrite, target **out);
 void target_free(target *t); /* removes everything that was not committed; NULL is fine */
 
-/* A file of `bytes`, all zero; name NULL: the path itself. [main-thread] */
+/* A file of `bytes`, all zero; name: in the folder, or in one of its own ("templates/one.jinja"); NULL: the path itself.
+ * [main-thread] */
 qc_status target_add(target *t, qc_job *job, const char *name, uint64_t bytes, uint32_t *file);
 int target_has(const target *t, const char *name);
 
