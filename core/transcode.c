@@ -54,6 +54,7 @@ qc_status transcode_rows(qc_job *job, const qc_coder *from, const qc_coder *to, 
     t.code = job->scratch(job, (size_t)from->block_cols * QC_LANES * sizeof *t.code);
     if (!t.read || !t.write || !t.code)
         return qc_fail(job, QC_E_NOMEM, "out of memory for a tile of codes");
+    memset(t.write->state, 0, to->desc->state_bytes); /* adopt may look at what is there */
     qc_status status = QC_OK;
     for (size_t row = 0, n; row < n_rows && status == QC_OK; row += n) {
         n = n_rows - row < QC_LANES ? n_rows - row : QC_LANES;

@@ -302,7 +302,11 @@ static void test_refusals(void **state)
         {"qwen2", BASE ", \"use_sliding_window\": true, \"layer_types\": [\"full_attention\"]}", "a list of 2 names"},
         {"qwen2", BASE ", \"use_sliding_window\": true, \"layer_types\": [\"full_attention\", \"linear_attention\"]}",
          "\"linear_attention\" for block 1"},
-        {"llama", BASE ", \"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 4}}", "(gptq)"},
+        {"llama", BASE ", \"quantization_config\": {\"quant_method\": \"bitsandbytes\"}}", "(bitsandbytes)"},
+        {"llama",
+         BASE ", \"quantization_config\": {\"quant_method\": \"compressed-tensors\", "
+              "\"transform_config\": {\"a\": {}}}}",
+         "rotated"},
         {"llama", "{\"text_config\": " BASE "}, \"quantization_config\": {}}", "quantized already"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

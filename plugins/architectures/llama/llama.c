@@ -14,15 +14,29 @@
 enum { MAX_COUNT = 0x7fffffff, MAX_BLOCKS = 100000, MAX_HEAD_SIZE = 65536 };
 enum { MAX_CONFIG_BYTES = 16 << 20 };
 
-/* Weights that are packed already, and switches that GGUF has no key for. */
+/* Formats make whole tensors of what these methods pack: codes times scales are the weights. */
+static int is_unpacked(const char *method)
+{
+    static const char *const known[] = {"gptq", "awq", "compressed-tensors"};
+    for (size_t i = 0; method && i < sizeof known / sizeof *known; i++)
+        if (!strcmp(known[i], method))
+            return 1;
+    return 0;
+}
+
+/* Weights that are packed in ways no format knows, and switches that GGUF has no key for. */
 static void reject_what_differs(conversion *c)
 {
     const json_t *packing = find(c, "quantization_config");
     const char *method = json_string_value(json_object_get(packing, "quant_method"));
     const char *activation = find_text(c, "hidden_act");
-    if (packing)
-        reject(c, QC_E_UNSUPPORTED, "the weights are quantized already (%.60s); start from the original model",
+    if (packing && !is_unpacked(method))
+        reject(c, QC_E_UNSUPPORTED,
+               "the weights are quantized already (%.60s); gptq, awq and compressed-tensors can be read, else start "
+               "from the original model",
                method ? method : "method not named");
+    else if (json_object_size(json_object_get(packing, "transform_config")) > 0)
+        reject(c, QC_E_UNSUPPORTED, "the weights are rotated (\"transform_config\"); start from the original model");
     if (activation && strcmp(activation, "silu") != 0)
         reject(c, QC_E_UNSUPPORTED, "\"hidden_act\" is \"%.60s\"; llama.cpp runs %s with silu alone", activation,
                c->family->id);

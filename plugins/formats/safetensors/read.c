@@ -1,6 +1,6 @@
 /* Reading: one file, or the index and all shards that it names. */
 #include "qcore/number.h"
-#include "safetensors.h"
+#include "read_packed.h"
 #include <stdlib.h>
 
 /* One file while it is read. */
@@ -314,14 +314,23 @@ static int index_of_shard(const char *name, char *index_name, size_t room)
     return 1;
 }
 
-qc_status st_scan(qc_job *job, const qc_source *src, const qc_scan *out, void **index)
+qc_status st_scan_files(qc_job *job, const qc_source *src, const qc_scan *out)
 {
     const char *name = src->name(src, 0);
     char index_name[512];
-    *index = NULL;
     if (st_ends_with(name, ST_INDEX_SUFFIX))
         return read_sharded(job, src, out, name);
     if (index_of_shard(name, index_name, sizeof index_name))
         return read_sharded(job, src, out, index_name);
     return read_file(job, src, out, 0, NULL, 1);
+}
+
+qc_status st_scan(qc_job *job, const qc_source *src, const qc_scan *out, void **index)
+{
+    pk_config config;
+    *index = NULL;
+    qc_status status = pk_read_config(job, src, &config);
+    if (status != QC_OK)
+        return status;
+    return config.method == PK_NONE ? st_scan_files(job, src, out) : pk_scan(job, src, out, &config, index);
 }

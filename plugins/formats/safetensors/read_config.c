@@ -66,8 +66,8 @@ static qc_status read_gptq(const configuring *c)
     const char *version = text_of(c->root, "checkpoint_format");
     version = *version ? version : text_of(c->root, "format");
     if (*version && strcmp(version, "gptq") != 0 && strcmp(version, "gptq_v2") != 0)
-        return qc_fail(c->job, QC_E_UNSUPPORTED, "%s: GPTQ in the format \"%.40s\" cannot be read; gptq and gptq_v2 can",
-                       c->out->file, version);
+        return qc_fail(c->job, QC_E_UNSUPPORTED,
+                       "%s: GPTQ in the format \"%.40s\" cannot be read; gptq and gptq_v2 can", c->out->file, version);
     c->out->zeros = made_by_gptqmodel(c->root) ? PK_ZERO_LESS_ONES : PK_ZERO_LESS_ONE;
     if (!strcmp(version, "gptq_v2"))
         c->out->zeros = PK_ZERO_AS_IT_IS;
@@ -160,7 +160,8 @@ static qc_status read_group(const configuring *c, const char *name, const json_t
     if (c->out->n_schemes == PK_MAX_SCHEMES)
         return refuse(c, "too many config_groups");
     pk_scheme *s = &c->out->schemes[c->out->n_schemes++];
-    *s = (pk_scheme){.is_float = !strcmp(type, "float"), .symmetric = !json_is_false(json_object_get(weights, "symmetric"))};
+    *s = (pk_scheme){.is_float = !strcmp(type, "float"),
+                     .symmetric = !json_is_false(json_object_get(weights, "symmetric"))};
     qc_status status = check_format(c, text_of(group, "format"));
     if (status == QC_OK)
         status = read_number(c, weights, "num_bits", NULL, 1, PK_MAX_BITS, 8, &bits);

@@ -8,7 +8,8 @@
 static const char *const suffixes[][5] = {
     [PK_GPTQ] = {".qweight", ".scales", ".qzeros", ".g_idx"},
     [PK_AWQ] = {".qweight", ".scales", ".qzeros"},
-    [PK_COMPRESSED_TENSORS] = {".weight_packed", ".weight_scale", ".weight_zero_point", ".weight_g_idx", ".weight_shape"},
+    [PK_COMPRESSED_TENSORS] = {".weight_packed", ".weight_scale", ".weight_zero_point", ".weight_g_idx",
+                               ".weight_shape"},
 };
 enum { CODES, SCALES, ZEROS, GROUPS, SHAPE, N_PARTS };
 
@@ -16,8 +17,8 @@ enum { CODES, SCALES, ZEROS, GROUPS, SHAPE, N_PARTS };
 
 /* What compressed-tensors keeps of activations and caches, which weights do without. */
 static const char *const of_activations[] = {
-    ".input_scale", ".input_zero_point", ".output_scale", ".output_zero_point", ".k_scale", ".v_scale", ".q_scale",
-    ".kv_scale",    ".k_zero_point",     ".v_zero_point"};
+    ".input_scale", ".input_zero_point", ".output_scale", ".output_zero_point", ".k_scale",
+    ".v_scale",     ".q_scale",          ".kv_scale",     ".k_zero_point",      ".v_zero_point"};
 enum { N_OF_ACTIVATIONS = sizeof of_activations / sizeof *of_activations };
 
 typedef struct gathering {
@@ -154,8 +155,7 @@ static int fits_gptq(pk_linear *l, uint32_t bits)
     uint64_t words = l->codes->dims[1];
     l->bits = bits;
     l->cols = l->groups ? l->groups->dims[0] : words * 32 / bits;
-    return words_of(l->cols, bits, 0) == words &&
-           has_shape(l->zeros, l->n_groups, words_of(l->rows, bits, 0));
+    return words_of(l->cols, bits, 0) == words && has_shape(l->zeros, l->n_groups, words_of(l->rows, bits, 0));
 }
 
 static qc_status check_gptq(const gathering *g, pk_linear *l)
@@ -184,10 +184,8 @@ static qc_status complete_words(const gathering *g, pk_linear *l)
 {
     const int is_gptq = g->config->method == PK_GPTQ;
     qc_status status = expect_dtype(g, l->codes, "i32");
-    if (!l->scales || !l->zeros)
-        return bad(g, l->codes, l->scales ? "its qzeros are missing" : "its scales are missing");
     if (status == QC_OK)
-        status = expect_dtype(g, l->zeros, "i32");
+        status = l->zeros ? expect_dtype(g, l->zeros, "i32") : bad(g, l->codes, "its qzeros are missing");
     if (status == QC_OK && l->groups)
         status = expect_dtype(g, l->groups, "i32");
     if (status != QC_OK)
@@ -227,7 +225,9 @@ static int fits_zeros(const pk_linear *l, const pk_scheme *s)
 {
     const qc_tensor *t = l->zeros;
     if (!t)
-        return s->symmetric;
+        return s->symmetric != 0;
+    if (l->layout == PK_FP8)
+        return 0;
     if (l->layout == PK_ALONG && !strcmp(t->encoding, "i32"))
         return has_shape(t, words_of(l->rows, l->bits, l->per_word), l->n_groups) && s->block_rows == 1;
     return !strcmp(t->encoding, "i8") && t->n_dims == l->scales->n_dims &&
@@ -262,7 +262,8 @@ static qc_status try_schemes(const gathering *g, pk_linear *l)
         if (codes && fits_scales(l, s) && fits_zeros(l, s))
             return QC_OK;
     }
-    return bad(g, l->codes, "its shape, those of its weight_scale and weight_zero_point, and config_groups do not agree");
+    return bad(g, l->codes,
+               "its shape, those of its weight_scale and weight_zero_point, and config_groups do not agree");
 }
 
 /* "weight_shape": [rows, cols], kept as I64. */
@@ -285,8 +286,6 @@ static qc_status read_shape(const gathering *g, const qc_tensor *shape, pk_linea
 static qc_status complete_tensors(const gathering *g, const qc_tensor *shape, pk_linear *l)
 {
     qc_status status = QC_OK;
-    if (!l->scales)
-        return bad(g, l->codes, "its weight_scale is missing");
     if (l->layout == PK_ALONG) {
         status = expect_dtype(g, l->codes, "i32");
         if (status == QC_OK)
@@ -400,7 +399,8 @@ static uint64_t stored_row_bytes(const pk_linear *l)
     return part_of(bytes, l->rows);
 }
 
-static qc_status report_linear(gathering *g, qc_job *job, const char *name, size_t prefix, pk_linear *l, uint64_t number)
+static qc_status report_linear(gathering *g, qc_job *job, const char *name, size_t prefix, pk_linear *l,
+                               uint64_t number)
 {
     char encoding[32];
     qc_tensor t = {.size = sizeof t,
@@ -467,7 +467,8 @@ static qc_status is_part(const gathering *g, const qc_tensor *t, int *part)
         const qc_tensor *plain = tensors ? find(g->index, t->name, n, PLAIN_CODES) : NULL;
         int codes = plain && (!strcmp(plain->encoding, "i8") || !strcmp(plain->encoding, "f8_e4m3"));
         if (!codes && !find(g->index, t->name, n, suffix[CODES]))
-            return bad(g, t, plain ? "the weight beside it is not kept as codes" : "the codes that belong to it are missing");
+            return bad(g, t,
+                       plain ? "the weight beside it is not kept as codes" : "the codes that belong to it are missing");
     }
     return QC_OK;
 }
@@ -483,7 +484,9 @@ static qc_status report(gathering *g, qc_job *job, const qc_tensor *t)
         return status;
     if (!prefix)
         return g->out->tensor(g->out, job, t);
-    status = g->config->method == PK_COMPRESSED_TENSORS ? complete_tensors(g, shape, &l) : complete_words(g, &l);
+    status = l.scales ? expect_scales(g, l.scales) : bad(g, t, "its scales are missing");
+    if (status == QC_OK)
+        status = g->config->method == PK_COMPRESSED_TENSORS ? complete_tensors(g, shape, &l) : complete_words(g, &l);
     if (status == QC_OK && (l.rows == 0 || l.cols == 0 || l.n_groups == 0))
         status = bad(g, t, "it is empty");
     if (status != QC_OK)
@@ -498,10 +501,11 @@ static void warn_of_zeros(const gathering *g, qc_job *job)
     char text[400];
     if (!g->n_ambiguous)
         return;
-    snprintf(text, sizeof text,
-             "%zu linears (%.150s first) have zero points that GPTQ's older files keep in a way that programs read "
-             "differently; read as 0, the fields beside them as they stand",
-             g->n_ambiguous, g->ambiguous);
+    snprintf(
+        text, sizeof text,
+        "%zu linears (%.150s is the first) have zero points stored as 2^bits - 1, which GPTQ's first format means "
+        "for 0 but some of its writers spoil the fields beside: if results are poor, start from the original model",
+        g->n_ambiguous, g->ambiguous);
     job->host->log(job->host, QC_LOG_WARNING, text);
 }
 

@@ -1,4 +1,5 @@
 #include "checkpoint.h"
+#include "read_packed.h"
 
 /* The core decodes what encodings it has; the other types can be carried over. In the order in which the reference
  * implementation writes tensors, so that each is aligned. */
@@ -52,10 +53,13 @@ static int probe(const char *file_name, const void *head, size_t n)
 
 static const qc_format_desc safetensors = {
     .base = {.size = sizeof(qc_format_desc), .flags = QC_FORMAT_FOLDER, .kind = QC_KIND_FORMAT, .id = "safetensors"},
+    .row_multiple = 64, /* of packed linears whose rows are columns of arrays */
     .probe = probe,
     .scan = st_scan,
     .refuses = st_refuses,
     .layout = st_layout,
+    .load = pk_load,
+    .release = pk_release,
     .loaders = st_loaders,
 };
 
