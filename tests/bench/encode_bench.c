@@ -11,7 +11,7 @@
 #include <time.h>
 
 enum { ROWS = 64, COLS = 4096 };
-static const char *const plugins[] = {"floats", "legacy", "kquants"};
+static const char *const plugins[] = {"floats", "legacy", "kquants", "ints"};
 static const char *const cpus[] = {"reference", "x86-v3", "x86-v4"};
 
 static double cpu_seconds(void)
@@ -61,7 +61,7 @@ static int bench(const qc_encoding_desc *desc, int weighted, const char *csv, co
                  const float *importance)
 {
     double seconds = 0.0, theirs = reference_seconds(csv, desc->base.id, weighted);
-    printf("%-8s %-3s", desc->base.id, weighted ? "yes" : "no");
+    printf("%-17s %-3s", desc->base.id, weighted ? "yes" : "no");
     for (size_t c = 0; c < sizeof cpus / sizeof *cpus; c++) {
         double measured = test_cpu_runs(cpus[c]) ? measure(desc, cpus[c], rows, weighted ? importance : NULL) : 0.0;
         seconds = measured > 0.0 ? measured : seconds;
@@ -79,7 +79,7 @@ int main(int argc, char **argv)
     int slower = 0;
     rows_fill(rows, ROWS, COLS, ROWS_HEAVY, 1);
     rows_importance(importance, COLS, 1);
-    printf("CPU seconds per 1e6 weights\n%-8s %-3s %9s %9s %9s %9s\n", "", "imp", cpus[0], cpus[1], cpus[2],
+    printf("CPU seconds per 1e6 weights\n%-17s %-3s %9s %9s %9s %9s\n", "", "imp", cpus[0], cpus[1], cpus[2],
            "llama.cpp");
     for (size_t p = 0; p < sizeof plugins / sizeof *plugins; p++) {
         const qc_plugin *plugin = test_plugin_open(plugins[p]);

@@ -42,24 +42,38 @@ static void compare_encode(pair *p, size_t n_rows, const float *importance, cons
     same(p->value[0], p->value[1], cols * QC_LANES * sizeof(float), p, "decode", rows);
 }
 
+/* A neighbour, storable or not, and what pack then makes of it. */
+static void compare_adopt(pair *p, uint32_t sub, const float *step, const float *offset, const char *rows)
+{
+    int kept[2];
+    for (int i = 0; i < 2; i++) {
+        memcpy(p->grid[i]->step + sub * QC_LANES, step, QC_LANES * sizeof *step);
+        memcpy(p->grid[i]->offset + sub * QC_LANES, offset, QC_LANES * sizeof *offset);
+        kept[i] = p->ops[i].adopt(&p->coder[i], p->grid[i]);
+        p->ops[i].pack(&p->coder[i], p->bytes[i], p->grid[i], p->code[i], ROWS);
+    }
+    assert_int_equal(kept[0], kept[1]);
+    same(p->bytes[0], p->bytes[1], sizeof p->bytes[0], p, "pack of a neighbour", rows);
+}
+
 static void compare_steps(pair *p, const float *importance, const char *rows)
 {
     const qc_encoding_desc *d = p->coder[0].desc;
-    const uint32_t n_subs = d->block_cols / d->sub_cols;
+    const uint32_t n_subs = qc_n_subs(&p->coder[0]), cols = p->coder[0].block_cols;
     const size_t scales = n_subs * QC_LANES * sizeof(float);
     for (int i = 0; i < 2; i++) {
         memset(p->grid[i]->state, 0, d->state_bytes);
         p->ops[i].fit(&p->coder[i], p->grid[i], p->tile, importance, 0, n_subs);
         p->ops[i].fit(&p->coder[i], p->grid[i], p->tile, NULL, n_subs - 1, 1);
-        for (uint32_t c = 0; c < d->block_cols; c++)
+        for (uint32_t c = 0; c < cols; c++)
             p->ops[i].snap(&p->coder[i], p->grid[i], p->value[i] + c * QC_LANES, p->code[i] + c * QC_LANES,
                            p->tile + c * QC_LANES, importance, c);
         p->ops[i].pack(&p->coder[i], p->bytes[i], p->grid[i], p->code[i], ROWS);
     }
     same(p->grid[0]->step, p->grid[1]->step, scales, p, "step of fit", rows);
     same(p->grid[0]->offset, p->grid[1]->offset, scales, p, "offset of fit", rows);
-    same(p->value[0], p->value[1], d->block_cols * QC_LANES * sizeof(float), p, "value of snap", rows);
-    same(p->code[0], p->code[1], d->block_cols * QC_LANES * sizeof(int32_t), p, "code of snap", rows);
+    same(p->value[0], p->value[1], cols * QC_LANES * sizeof(float), p, "value of snap", rows);
+    same(p->code[0], p->code[1], cols * QC_LANES * sizeof(int32_t), p, "code of snap", rows);
     same(p->bytes[0], p->bytes[1], sizeof p->bytes[0], p, "pack", rows);
     for (int32_t a = -2; a <= 2; a++) {
         float step[2][QC_LANES], offset[2][QC_LANES];
@@ -67,14 +81,15 @@ static void compare_steps(pair *p, const float *importance, const char *rows)
             p->ops[i].neighbour(&p->coder[i], p->grid[i], n_subs - 1, a, -a, step[i], offset[i]);
         same(step[0], step[1], sizeof step[0], p, "step of neighbour", rows);
         same(offset[0], offset[1], sizeof offset[0], p, "offset of neighbour", rows);
+        compare_adopt(p, n_subs - 1, step[0], offset[0], rows);
     }
 }
 
 /* Bytes that no encoder made: every scale, code and NaN that a file can hold. */
 static void compare_unpack(pair *p, uint32_t *random)
 {
-    const qc_encoding_desc *d = p->coder[0].desc;
-    const size_t cols = d->block_cols == 1 ? COLS : d->block_cols;
+    const int blocked = p->coder[0].block_cols != 1;
+    const size_t cols = blocked ? p->coder[0].block_cols : COLS;
     for (size_t j = 0; j < sizeof p->bytes[0]; j++)
         p->bytes[0][j] = (unsigned char)rows_random(random);
     for (int i = 0; i < 2; i++)
@@ -82,9 +97,9 @@ static void compare_unpack(pair *p, uint32_t *random)
     for (size_t j = 0; j < cols * QC_LANES; j++) /* which NaN it is, is the CPU's choice */
         if (qc_float_bits(p->value[0][j]) != qc_float_bits(p->value[1][j]))
             assert_true(p->value[0][j] != p->value[0][j] && p->value[1][j] != p->value[1][j]);
-    for (int i = 0; i < 2 && d->block_cols > 1; i++)
+    for (int i = 0; i < 2 && blocked; i++)
         p->ops[i].unpack(&p->coder[i], p->grid[i], p->code[i], p->bytes[0], ROWS);
-    if (d->block_cols > 1)
+    if (blocked)
         same(p->code[0], p->code[1], cols * QC_LANES * sizeof(int32_t), p, "unpack", "random");
 }
 
@@ -98,7 +113,7 @@ static void compare(const qc_encoding_desc *desc, const char *cpu)
     assert_non_null(desc->variants); /* else nothing would be compared */
     if (test_coder(&p.coder[1], &p.ops[1], desc, cpu, COLS)) {
         for (int i = 0; i < 2; i++)
-            p.grid[i] = desc->block_cols > 1 ? qc_grid_new(job, &p.coder[i]) : NULL;
+            p.grid[i] = desc->block_cols != 1 ? qc_grid_new(job, &p.coder[i]) : NULL;
         for (int kind = 0; kind < ROWS_KINDS; kind++)
             for (uint32_t seed = 0; seed < TRIES; seed++) {
                 size_t n_rows = seed ? ROWS : 5;
@@ -106,7 +121,7 @@ static void compare(const qc_encoding_desc *desc, const char *cpu)
                 rows_importance(p.importance, COLS, seed);
                 qc_tile_from_rows(p.tile, rows, COLS, n_rows, COLS);
                 compare_encode(&p, n_rows, seed & 1 ? p.importance : NULL, rows_name(kind));
-                if (desc->block_cols > 1)
+                if (desc->block_cols != 1)
                     compare_steps(&p, seed & 1 ? p.importance : NULL, rows_name(kind));
                 compare_unpack(&p, &random);
             }
@@ -129,6 +144,7 @@ int main(void)
         cmocka_unit_test_prestate(test_variants, (void *)(uintptr_t) "floats"),
         cmocka_unit_test_prestate(test_variants, (void *)(uintptr_t) "legacy"),
         cmocka_unit_test_prestate(test_variants, (void *)(uintptr_t) "kquants"),
+        cmocka_unit_test_prestate(test_variants, (void *)(uintptr_t) "ints"),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

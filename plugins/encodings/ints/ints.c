@@ -53,7 +53,7 @@ static const qc_variant variants[] = {{"x86-v4", &ints_ops_x86_v4}, {"x86-v3", &
     INTS_ENCODING(int##b##_##width, b, cols, 0, -(1 << ((b)-1)), (1 << ((b)-1)) - 1) \
     INTS_ENCODING(int##b##_##width##_asym, b, cols, 1, 0, (1 << (b)) - 1)
 
-/* All encodings of b bits; first, ratio, tries: see ints_type. */
+/* All encodings of b bits; first, stride, growth, notches, tries: see ints_type. */
 #define INTS(b, ...)                                                                            \
     static const ints_type type_##b = {b, 0, -(1 << ((b)-1)), (1 << ((b)-1)) - 1, __VA_ARGS__}; \
     static const ints_type type_##b##_asym = {b, 1, 0, (1 << (b)) - 1, __VA_ARGS__};            \
@@ -62,13 +62,13 @@ static const qc_variant variants[] = {{"x86-v4", &ints_ops_x86_v4}, {"x86-v3", &
     INTS_WIDTH(b, g128, 128)                                                                    \
     INTS_WIDTH(b, channel, 0)
 
-INTS(2, 0.75f, 1.11f, {14, 20})
-INTS(3, 0.85f, 1.11f, {13, 20})
-INTS(4, 0.9f, 1.1f, {12, 20})
-INTS(5, 0.95f, 1.08f, {10, 20})
-INTS(6, 0.97f, 1.07f, {8, 18})
-INTS(7, 0.97f, 1.06f, {6, 16})
-INTS(8, 0.97f, 1.05f, {4, 14})
+INTS(2, -0.5f, 0.17f, 1.11f, 2, {14, 20})
+INTS(3, -0.6f, 0.38f, 1.11f, 2, {13, 20})
+INTS(4, -0.8f, 0.72f, 1.1f, 2, {12, 20})
+INTS(5, -1.0f, 1.0f, 1.1f, 2, {10, 20})
+INTS(6, -1.0f, 1.0f, 1.15f, 2, {8, 18})
+INTS(7, -1.0f, 1.0f, 1.2f, 3, {7, 18})
+INTS(8, -1.0f, 1.0f, 1.3f, 5, {6, 16})
 
 #define ALL_WIDTHS(b, asym) \
     &int##b##_g32##asym.base, &int##b##_g64##asym.base, &int##b##_g128##asym.base, &int##b##_channel##asym.base

@@ -23,7 +23,8 @@ typedef struct ints_type {
     uint32_t bits; /* of a code */
     uint32_t has_zero;
     float lowest, highest; /* codes */
-    float first, ratio; /* where the search starts, and how much further each candidate clips: see search.h */
+    float first, stride, growth; /* by how many codes candidates of the search reach past the end: see search.h */
+    int32_t n_notches; /* how far from the best step a storable one is looked for */
     uint32_t n_tries[2]; /* without importance; with it, where clipping what matters little pays */
 } ints_type;
 

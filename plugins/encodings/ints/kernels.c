@@ -34,8 +34,9 @@ static void fit(const qc_coder *e, qc_grid *g, const float *x, const float *impo
 {
     (void)sub, (void)n_subs; /* one sub-block is the block */
     const ints_type *t = type_of(e);
-    const ints_cols cols = ints_cols_of(x, importance, e->block_cols);
+    ints_cols cols;
     float zero[QC_LANES];
+    ints_begin(&cols, x, importance, e->block_cols);
     ints_search(t, &cols, g->step, zero);
     for (size_t l = 0; l < QC_LANES; l++)
         g->offset[l] = t->has_zero ? offset_of(g->step[l], zero[l]) : -0.0f;
