@@ -56,6 +56,6 @@ static inline qc_grid gptq_grid(const gptq_chunk *c, size_t tile, size_t col)
 }
 
 /* refine.c: coordinate descent on the codes, from the errors that rounding left. gram: the input's. */
-qc_status gptq_refine(qc_job *job, gptq_chunk *c, const float *gram);
+qc_status gptq_refine(qc_job *job, gptq_chunk *c, const float *gram, int most_passes);
 
 #endif

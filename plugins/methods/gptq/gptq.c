@@ -33,6 +33,7 @@ static qc_status gptq_create(qc_job *job, const qc_settings *settings, void **ou
     s->shrink = (float)host->number(settings, "shrink");
     s->search = (int)host->number(settings, "search");
     s->refine = host->number(settings, "refine") != 0.0;
+    s->passes = (int)host->number(settings, "passes");
     s->by_importance = host->number(settings, "by_importance") != 0.0;
     s->act_order = host->number(settings, "act_order") != 0.0;
     *out = s;
@@ -82,6 +83,7 @@ static void gptq_release(const qc_host *host, void *prepared)
     host->free(host, p->input_col);
     host->free(host, p->importance);
     host->free(host, p->diagonal);
+    host->free(host, p->blocks);
     host->free(host, p);
 }
 
@@ -138,6 +140,8 @@ static qc_status gptq_prepare(qc_job *job, const void *state, const qc_input *in
     status = choose_orders(job, s, input, shape, order, p);
     if (status == QC_OK)
         status = gptq_factor(job, s, input, p);
+    if (status == QC_OK && s->refine)
+        status = gptq_take_blocks(job, input->gram, p);
     if (status == QC_OK)
         *prepared = p;
     else
@@ -161,10 +165,11 @@ static qc_status gptq_round(qc_job *job, const void *state, const void *prepared
     return gptq_sweep(job, state, p, linear, w, n_rows, dst);
 }
 
+/* The factor, blocks of H, and a few numbers a column. */
 static uint64_t gptq_memory(const void *state, size_t cols)
 {
-    (void)state;
-    return (uint64_t)cols * cols * sizeof(float) + (uint64_t)cols * 4 * sizeof(float);
+    const uint64_t blocks = ((const gptq_settings *)state)->refine ? GPTQ_PANEL + QC_LANES : 0;
+    return ((uint64_t)cols + blocks + 4) * cols * sizeof(float);
 }
 
 /* Errors, codes and scales of the chunk, and what is as large for any number of rows. */
@@ -185,7 +190,7 @@ static const qc_method_desc gptq = {
     .release = gptq_release,
     .round = gptq_round,
     .memory = gptq_memory,
-    .chunk_rows = 128,
+    .chunk_rows = 256,
     .round_memory = gptq_round_memory,
 };
 

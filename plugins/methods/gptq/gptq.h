@@ -14,7 +14,7 @@
 
 typedef struct gptq_settings {
     float damp, shrink;
-    int search, refine, by_importance, act_order;
+    int search, refine, passes, by_importance, act_order;
 } gptq_settings;
 
 /* What is kept of one input for one shape of blocks.
@@ -29,6 +29,7 @@ typedef struct gptq_prepared {
     uint32_t *input_col; /* input column of a stored one; NULL: the same */
     float *importance; /* of a stored column, mean 1: 1 / U_jj^2 */
     float *diagonal; /* of H, by stored column */
+    float *blocks; /* of H, along its diagonal, for refine; else NULL */
     float keep; /* what shrinking leaves of the rest of the Gram matrix */
 } gptq_prepared;
 
@@ -51,6 +52,9 @@ qc_status gptq_choose_order(qc_job *job, const float *diagonal, size_t n, uint32
 
 /* factor.c: fills p->factor, p->diagonal and p->importance, for p->visit and p->input_col. */
 qc_status gptq_factor(qc_job *job, const gptq_settings *s, const qc_input *input, gptq_prepared *p);
+
+/* refine.c: fills p->blocks. */
+qc_status gptq_take_blocks(qc_job *job, const float *gram, gptq_prepared *p);
 
 /* sweep.c */
 gptq_shape gptq_shape_of(const qc_encoding_desc *d, size_t cols);

@@ -3,6 +3,12 @@
 #include "qcore/lanes.h"
 #include "qcore/variant.h"
 
+#if defined(__GNUC__)
+#define PREFETCH(p) __builtin_prefetch(p)
+#else
+#define PREFETCH(p) ((void)(p))
+#endif
+
 /* ---- errors of earlier steps ---- */
 
 enum { AT_ONCE = 4 }; /* steps whose sums are kept in registers */
@@ -74,9 +80,10 @@ static void round_columns(const gptq_tile *t, size_t k, size_t end, const qc_cod
         qc_snap(e, g, value, code + col[k] * (size_t)QC_LANES, t->x + k * QC_LANES, importance, col[k]);
         for (size_t i = k; i < k + n; i++) {
             const float *x = t->x + i * QC_LANES, *v = value + (i - k) * QC_LANES, pivot = t->u[i * t->ld + i];
-            float *error = t->e + i * QC_LANES;
+            float error[QC_LANES];
             for (size_t l = 0; l < QC_LANES; l++)
                 error[l] = (x[l] - v[l]) / pivot;
+            memcpy(t->e + i * QC_LANES, error, sizeof error);
             pass_on(t, t->x, 0, error, i, end);
         }
     }
@@ -84,29 +91,42 @@ static void round_columns(const gptq_tile *t, size_t k, size_t end, const qc_cod
 
 /* ---- scale search ---- */
 
-/* The nearest level to v, as a level; its number in *at. */
-static void nearest_levels(const gptq_codes *codes, const float *v, float *level, int32_t *at)
+static void levels_of(const gptq_codes *codes, const int32_t *code, float *level)
 {
-    int32_t found[QC_LANES] = {0};
+    if (codes->levels)
+        for (size_t l = 0; l < QC_LANES; l++)
+            level[l] = codes->levels[code[l] - (int32_t)codes->lowest];
+    else
+        for (size_t l = 0; l < QC_LANES; l++)
+            level[l] = (float)code[l];
+}
+
+static void nearest_levels(const gptq_codes *codes, const float *v, float *level, int32_t *code)
+{
+    int32_t found[QC_LANES];
+    for (size_t l = 0; l < QC_LANES; l++)
+        found[l] = (int32_t)codes->lowest;
     for (size_t i = 0; i + 1 < codes->n_levels; i++) {
         const float low = codes->levels[i], high = codes->levels[i + 1];
         for (size_t l = 0; l < QC_LANES; l++)
             found[l] += v[l] - low > high - v[l];
     }
-    for (size_t l = 0; l < QC_LANES; l++) {
-        at[l] = found[l];
-        level[l] = codes->levels[found[l]];
-    }
+    memcpy(code, found, sizeof found);
+    levels_of(codes, found, level);
 }
 
-static void nearest_codes(const gptq_codes *codes, const float *v, float *level, int32_t *at)
+/* The nearest level to v, and its code. */
+static void nearest_codes(const gptq_codes *codes, const float *v, float *level, int32_t *code)
 {
     if (codes->levels) {
-        nearest_levels(codes, v, level, at);
+        nearest_levels(codes, v, level, code);
         return;
     }
-    for (size_t l = 0; l < QC_LANES; l++)
-        level[l] = qc_rne(qc_clamp(v[l], codes->lowest, codes->highest));
+    const float lowest = codes->lowest, highest = codes->highest;
+    for (size_t l = 0; l < QC_LANES; l++) {
+        level[l] = qc_rne(qc_clamp(v[l], lowest, highest));
+        code[l] = (int32_t)level[l];
+    }
 }
 
 enum { PATIENCE = 8 }; /* steps between two looks at whether any lane can still win */
@@ -243,24 +263,25 @@ static void search(const gptq_tile *t, size_t k, size_t end, const gptq_search *
 
 /* The error L(delta) - L(0) = delta (delta h_cc - 2 g_c): a code moves to the one nearest to delta = g_c / h_cc, where
  * that is another and gains by more than sums are wrong by. */
-static int move_codes(const gptq_descent *d, size_t c, const float *step, int32_t *code)
+static int move_codes(const gptq_descent *d, size_t c, const float *step, int32_t *code, float *delta)
 {
-    const float *g = d->g + c * QC_LANES, h = d->h[c * d->ld + c], lowest = d->codes->lowest;
-    float *delta = d->delta + c * QC_LANES;
+    const float *g = d->g + c * QC_LANES, h = d->h[c * d->ld + c];
+    float *sum = d->delta + c * QC_LANES;
     float now[QC_LANES], v[QC_LANES], level[QC_LANES];
     int32_t at[QC_LANES];
     int any = 0;
+    levels_of(d->codes, code, now);
     for (size_t l = 0; l < QC_LANES; l++) {
-        now[l] = d->codes->levels ? d->codes->levels[code[l] - (int32_t)lowest] : (float)code[l];
-        v[l] = now[l] + (step[l] != 0.0f ? g[l] / (h * step[l]) : 0.0f);
+        const float scale = h * step[l];
+        v[l] = now[l] + (scale != 0.0f ? g[l] / scale : 0.0f);
     }
     nearest_codes(d->codes, v, level, at);
     for (size_t l = 0; l < QC_LANES; l++) {
-        float moved = (level[l] - now[l]) * step[l];
-        int better = moved * (2.0f * g[l] - 1.001f * moved * h) > 0.0f;
+        const float moved = (level[l] - now[l]) * step[l];
+        const int better = moved * (2.0f * g[l] - 1.001f * moved * h) > 0.0f;
         delta[l] = better ? moved : 0.0f;
-        int32_t to = d->codes->levels ? at[l] + (int32_t)lowest : (int32_t)level[l];
-        code[l] = better ? to : code[l];
+        sum[l] += delta[l];
+        code[l] = better ? at[l] : code[l];
         any |= better;
     }
     return any;
@@ -270,17 +291,31 @@ static int descend(const gptq_descent *d, size_t c, size_t end, const float *ste
 {
     int any = 0;
     for (; c < end; c++, code += QC_LANES) {
-        if (!move_codes(d, c, step, code))
+        float delta[QC_LANES];
+        if (!move_codes(d, c, step, code, delta))
             continue;
         any = 1;
         const float *h = d->h + c * d->ld;
-        float delta[QC_LANES];
-        memcpy(delta, d->delta + c * QC_LANES, sizeof delta);
         for (size_t i = 0; i < d->n; i++)
             for (size_t l = 0; l < QC_LANES; l++)
                 d->g[i * QC_LANES + l] -= delta[l] * h[i];
     }
     return any;
+}
+
+enum { AHEAD = 4, LINE = 16 }; /* rows; floats of a cache line */
+
+/* Rows lie far apart: the next ones are called for early. */
+static void gather(float *to, size_t to_ld, const float *from, size_t ld, size_t n, const uint16_t *list,
+                   size_t n_listed)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float *row = from + i * ld;
+        for (size_t j = 0; i + AHEAD < n && j < GPTQ_PANEL; j += LINE)
+            PREFETCH(row + AHEAD * ld + j);
+        for (size_t k = 0; k < n_listed; k++)
+            to[list[k] * to_ld + i] = row[list[k]];
+    }
 }
 
 static void subtract(float *y, const float *x, float f, size_t n)
@@ -310,6 +345,7 @@ const gptq_kernels QC_VARIANT_NAME(gptq_kernels) = {
     .round = round_columns,
     .search = search,
     .descend = descend,
+    .gather = gather,
     .subtract = subtract,
     .invert = invert,
 };

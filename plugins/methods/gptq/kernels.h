@@ -34,7 +34,7 @@ typedef struct gptq_descent {
     float *g; /* [col][lane] */
     const float *h; /* [col][ld] of H */
     size_t n, ld;
-    float *delta; /* [col][lane]: by how much values changed */
+    float *delta; /* [col][lane]: by how much values have changed */
     const gptq_codes *codes;
 } gptq_descent;
 
@@ -48,6 +48,9 @@ typedef struct gptq_kernels {
     void (*search)(const gptq_tile *t, size_t k, size_t end, const gptq_search *s);
     /* One look at columns [c, end), which share step[lane]; did a code change? */
     int (*descend)(const gptq_descent *d, size_t c, size_t end, const float *step, int32_t *code);
+    /* Columns list[0 .. n_listed) of n rows, as rows: to[j][i] = from[i][j]. */
+    void (*gather)(float *to, size_t to_ld, const float *from, size_t ld, size_t n, const uint16_t *list,
+                   size_t n_listed);
     void (*subtract)(float *y, const float *x, float f, size_t n); /* y -= f x */
     /* u = inverse of upper triangular a, both [n][n]; u is 0 below the diagonal. */
     void (*invert)(float *u, const float *a, size_t n);

@@ -3,7 +3,47 @@
  * only its upper triangle, so rows of H left of a block are gathered from columns. */
 #include "chunk.h"
 
-enum { BLOCK = 256, LD = BLOCK + QC_LANES, MOST_PASSES = 10 };
+enum { BLOCK = 256, LD = BLOCK + QC_LANES, MOST_LOOKS = 8 };
+
+/* ---- H within blocks: what all chunks need ---- */
+
+typedef struct blocks {
+    gptq_prepared *p;
+    const float *gram;
+} blocks;
+
+static size_t input_col(const gptq_prepared *p, size_t col)
+{
+    return p->input_col ? p->input_col[col] : col;
+}
+
+static float gram_at(const gptq_prepared *p, const float *gram, size_t a, size_t b)
+{
+    const size_t i = input_col(p, a), j = input_col(p, b);
+    return i < j ? gram[i * p->n + j] : gram[j * p->n + i];
+}
+
+static qc_status take_block(void *arg, qc_job *job, size_t begin, size_t end)
+{
+    const blocks *b = arg;
+    float *h = b->p->blocks + begin * LD;
+    (void)job;
+    for (size_t i = 0; i < end - begin; i++) {
+        for (size_t j = i + 1; j < end - begin; j++)
+            h[i * LD + j] = h[j * LD + i] = b->p->keep * gram_at(b->p, b->gram, begin + i, begin + j);
+        h[i * LD + i] = b->p->diagonal[begin + i];
+    }
+    return QC_OK;
+}
+
+qc_status gptq_take_blocks(qc_job *job, const float *gram, gptq_prepared *p)
+{
+    blocks b = {p, gram};
+    p->blocks = job->host->alloc(job->host, p->n * LD * sizeof *p->blocks);
+    if (!p->blocks)
+        return job->fail(job, QC_E_NOMEM, "out of memory for blocks of the Gram matrix");
+    return job->parallel_for(job, p->n, BLOCK, take_block, &b);
+}
 
 typedef struct change {
     uint32_t col; /* in the block */
@@ -14,12 +54,13 @@ typedef struct descent {
     gptq_chunk *c;
     const float *gram;
     size_t first, n; /* columns of the block */
-    float *h; /* [col][LD] of H in the block */
     float *beside; /* [col][LD] of H for other columns */
     float *g, *delta; /* [col][lane] */
     change *changes; /* [row][BLOCK] */
     size_t *n_changes; /* of a row */
     unsigned char *changed; /* [col]: did any row change it? */
+    uint16_t *list; /* those columns */
+    size_t n_listed;
     unsigned char *active, *next; /* [tile]: is it looked at in this pass, and in the next? */
 } descent;
 
@@ -60,26 +101,8 @@ static qc_status take_slope(qc_job *job, gptq_chunk *c)
     return QC_OK;
 }
 
-/* ---- H ---- */
-
-static float gram_at(const descent *d, size_t a, size_t b)
-{
-    const gptq_prepared *p = d->c->p;
-    const size_t i = p->input_col ? p->input_col[a] : a, j = p->input_col ? p->input_col[b] : b;
-    return i < j ? d->gram[i * p->n + j] : d->gram[j * p->n + i];
-}
-
-static void take_block(const descent *d)
-{
-    const gptq_prepared *p = d->c->p;
-    for (size_t i = 0; i < d->n; i++) {
-        for (size_t j = 0; j < i; j++)
-            d->h[i * LD + j] = d->h[j * LD + i] = p->keep * gram_at(d, d->first + j, d->first + i);
-        d->h[i * LD + i] = p->diagonal[d->first + i];
-    }
-}
-
-/* Where the rows of changed columns lie, for columns [first, first + n): in the Gram matrix, or gathered from it. */
+/* Rows of H for columns [first, first + n), at those columns of the block that changed: they lie in the Gram matrix right of
+ * the block; left of it they are gathered from its columns. */
 static const float *rows_beside(const descent *d, size_t first, size_t n, size_t *ld)
 {
     const gptq_prepared *p = d->c->p;
@@ -87,16 +110,17 @@ static const float *rows_beside(const descent *d, size_t first, size_t n, size_t
     if (first > d->first && !p->input_col)
         return d->gram + d->first * p->n + first;
     *ld = LD;
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < d->n; j++)
-            if (d->changed[j])
-                d->beside[j * LD + i] = gram_at(d, first + i, d->first + j);
+    if (!p->input_col)
+        d->c->kernels->gather(d->beside, LD, d->gram + first * p->n + d->first, p->n, n, d->list, d->n_listed);
+    for (size_t i = 0; p->input_col && i < n; i++)
+        for (size_t k = 0; k < d->n_listed; k++)
+            d->beside[d->list[k] * LD + i] = gram_at(p, d->gram, first + i, d->first + d->list[k]);
     return d->beside;
 }
 
 /* ---- one block of columns ---- */
 
-static void note_changes(const descent *d, size_t tile)
+static void note_changes(descent *d, size_t tile)
 {
     for (size_t i = 0; i < d->n; i++)
         for (size_t l = 0; l < QC_LANES; l++) {
@@ -105,23 +129,36 @@ static void note_changes(const descent *d, size_t tile)
             if (delta == 0.0f)
                 continue;
             d->changes[row * BLOCK + d->n_changes[row]++] = (change){(uint32_t)i, delta * d->c->p->keep};
+            if (!d->changed[i])
+                d->list[d->n_listed++] = (uint16_t)i;
             d->changed[i] = 1;
         }
 }
 
-static int descend_tile(const descent *d, size_t tile)
+static int look_at_tile(const descent *d, const gptq_descent *t, size_t tile)
 {
     const gptq_chunk *c = d->c;
-    const gptq_descent tile_descent = {d->g, d->h, d->n, LD, d->delta, &c->codes};
-    float *g = c->w + tile * QC_LANES * c->p->n + d->first;
     int any = 0;
-    qc_tile_from_rows(d->g, g, c->p->n, gptq_lanes(c, tile), d->n);
     for (size_t i = 0, end; i < d->n; i = end) {
         const size_t col = d->first + i, in_sub = col % c->shape.sub_cols;
         end = gptq_least(i + c->shape.sub_cols - in_sub, d->n);
-        any |= c->kernels->descend(&tile_descent, i, end, gptq_step(c, tile, col), gptq_code(c, tile, col));
+        any |= c->kernels->descend(t, i, end, gptq_step(c, tile, col), gptq_code(c, tile, col));
     }
-    if (!any)
+    return any;
+}
+
+/* A block is looked at until nothing in it changes: that costs little beside telling the other columns. */
+static int descend_tile(descent *d, size_t tile)
+{
+    const gptq_chunk *c = d->c;
+    const gptq_descent tile_descent = {d->g, c->p->blocks + d->first * LD, d->n, LD, d->delta, &c->codes};
+    float *g = c->w + tile * QC_LANES * c->p->n + d->first;
+    int looks = 0;
+    qc_tile_from_rows(d->g, g, c->p->n, gptq_lanes(c, tile), d->n);
+    memset(d->delta, 0, d->n * QC_LANES * sizeof *d->delta);
+    while (looks < MOST_LOOKS && look_at_tile(d, &tile_descent, tile))
+        looks++;
+    if (!looks)
         return 0;
     qc_rows_from_tile(g, c->p->n, d->g, gptq_lanes(c, tile), d->n);
     note_changes(d, tile);
@@ -148,9 +185,9 @@ static int descend_block(descent *d, size_t first)
     int any = 0;
     d->first = first;
     d->n = gptq_least(BLOCK, c->p->n - first);
+    d->n_listed = 0;
     memset(d->changed, 0, BLOCK);
     memset(d->n_changes, 0, c->n_tiles * QC_LANES * sizeof *d->n_changes);
-    take_block(d);
     for (size_t tile = 0; tile < c->n_tiles; tile++)
         if (d->active[tile])
             any |= descend_tile(d, tile);
@@ -163,19 +200,19 @@ static int descend_block(descent *d, size_t first)
 static int take_room(qc_job *job, descent *d)
 {
     const size_t rows = d->c->n_tiles * QC_LANES;
-    d->h = job->scratch(job, (size_t)BLOCK * LD * sizeof *d->h);
     d->beside = job->scratch(job, (size_t)BLOCK * LD * sizeof *d->beside);
     d->g = job->scratch(job, 2 * BLOCK * QC_LANES * sizeof *d->g);
     d->delta = d->g ? d->g + BLOCK * QC_LANES : NULL;
     d->changes = job->scratch(job, rows * BLOCK * sizeof *d->changes);
     d->n_changes = job->scratch(job, rows * sizeof *d->n_changes);
     d->changed = job->scratch(job, BLOCK);
+    d->list = job->scratch(job, BLOCK * sizeof *d->list);
     d->active = job->scratch(job, 2 * d->c->n_tiles);
     d->next = d->active ? d->active + d->c->n_tiles : NULL;
-    return d->h && d->beside && d->g && d->changes && d->n_changes && d->changed && d->active;
+    return d->beside && d->g && d->changes && d->n_changes && d->changed && d->list && d->active;
 }
 
-qc_status gptq_refine(qc_job *job, gptq_chunk *c, const float *gram)
+qc_status gptq_refine(qc_job *job, gptq_chunk *c, const float *gram, int most_passes)
 {
     descent d = {.c = c, .gram = gram};
     if (!take_room(job, &d))
@@ -183,7 +220,7 @@ qc_status gptq_refine(qc_job *job, gptq_chunk *c, const float *gram)
     qc_status status = take_slope(job, c);
     int any = status == QC_OK;
     memset(d.next, 1, c->n_tiles);
-    for (int pass = 0; any && pass < MOST_PASSES; pass++) {
+    for (int pass = 0; any && pass < most_passes; pass++) {
         memcpy(d.active, d.next, c->n_tiles);
         memset(d.next, 0, c->n_tiles);
         any = 0;
