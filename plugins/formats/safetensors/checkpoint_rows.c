@@ -89,10 +89,9 @@ qc_status ck_put_scales(const ck_rows *r, uint64_t at, uint64_t stride, int acro
         for (size_t i = 0; i < n; i++)
             if (!store_scale(encoding, r->scale[g * n + i], data + (across ? i * groups + g : g * n + i) * bytes))
                 return qc_fail(r->job, QC_E_NUMERIC,
-                               "%s, row %llu: the scale %.9g is no %s, the type that scales are kept in: quantize from "
-                               "the model's own weights, or choose another scale_dtype",
-                               r->linear->name, (unsigned long long)(r->row + i), (double)r->scale[g * n + i],
-                               encoding);
+                               "row %llu: the scale %.9g is no %s, the type that scales are kept in: set scale_dtype "
+                               "f16 or f32, or take an int encoding, whose scales are numbers of either type",
+                               (unsigned long long)(r->row + i), (double)r->scale[g * n + i], encoding);
     return across ? ck_put(r, CK_SCALES, at, groups * bytes, data, groups * bytes, n)
                   : ck_put(r, CK_SCALES, at, stride, data, n * bytes, groups);
 }
