@@ -18,7 +18,9 @@ BLOCKED = {
     "q5_1": ("legacy", "Q5_1", (0, 2)), "q8_0": ("legacy", "Q8_0", (0,)), "q2_k": ("kquants", "Q2_K", (80, 82)),
     "q3_k": ("kquants", "Q3_K", (108,)), "q4_k": ("kquants", "Q4_K", (0, 2)), "q5_k": ("kquants", "Q5_K", (0, 2)),
     "q6_k": ("kquants", "Q6_K", (208,)),
+    "iq4_nl": ("legacy", "IQ4_NL", (0,)),
 }
+INTS = [(bits, width, asym) for bits in range(2, 9) for width in (32, 64, 128, 0) for asym in ("", "_asym")]  # 0: all
 PLUGIN = {"f16": "floats", "bf16": "floats", **{name: place[0] for name, place in BLOCKED.items()}}
 SCALES = {  # f16 bits that blocks are tried with
     "random": None,
@@ -93,6 +95,72 @@ class Decoding(unittest.TestCase):
             encoding = Encoding("floats", name, codes.shape[1])
             np.testing.assert_array_equal(encoding.decode(codes)[0].view(np.uint32), expected.view(np.uint32))
             np.testing.assert_array_equal(encoding.encode(expected[None]), codes)
+
+
+def int_encoding(bits, width, asym, cols):
+    return Encoding("ints", f"int{bits}_g{width}{asym}" if width else f"int{bits}_channel{asym}", cols)
+
+
+def unpack_ints(data, bits, width, asym, cols):
+    """Steps, zeros and codes of rows, by the layout that plugins/encodings/ints/ints.h draws."""
+    width = width or cols
+    header = 3 if asym else 2
+    blocks = data.reshape(len(data), cols // width, header + (width * bits + 7) // 8)
+    step = np.ascontiguousarray(blocks[:, :, :2]).view("<f2")[..., 0].astype(np.float32)
+    zero = blocks[:, :, 2].astype(np.int32) if asym else np.full(step.shape, 1 << bits - 1, np.int32)
+    string = np.unpackbits(blocks[:, :, header:], axis=2, bitorder="little")[:, :, :width * bits]
+    codes = (string.reshape(*step.shape, width, bits).astype(np.int32) << np.arange(bits)).sum(3)
+    return step, zero, codes
+
+
+class Integers(unittest.TestCase):
+    """int2 to int8: step * (code - zero), decoded here from the bytes alone."""
+
+    def test_decoding(self):
+        rng = np.random.default_rng(4)
+        for bits, width, asym in INTS:
+            for cols in (384,) if width else (384, 203, 5):
+                encoding = int_encoding(bits, width, asym, cols)
+                with self.subTest(encoding=encoding.desc.id, cols=cols):
+                    data = rng.integers(0, 256, (35, encoding.row_bytes), np.uint8)
+                    blocks = data.reshape(35, -1, (encoding.row_bytes * (width or cols)) // cols)
+                    blocks[:, :, 1] &= 0xFB  # no NaN, no Inf
+                    if asym:
+                        blocks[:, :, 2] &= (1 << bits) - 1
+                    step, zero, codes = unpack_ints(data, bits, width, asym, cols)
+                    expected = step[..., None] * (codes - zero[..., None]).astype(np.float32)
+                    np.testing.assert_array_equal(encoding.decode(data), expected.reshape(35, cols))
+
+    def test_encoding_takes_the_nearest(self):
+        rng = np.random.default_rng(5)
+        rows = (rng.standard_normal((19, 384)) * np.exp(rng.standard_normal(384))).astype(np.float32)
+        for bits, width, asym in INTS:
+            encoding = int_encoding(bits, width, asym, 384)
+            with self.subTest(encoding=encoding.desc.id):
+                step, zero, codes = unpack_ints(encoding.encode(rows), bits, width, asym, 384)
+                exact = rows.reshape(*step.shape, -1).astype(np.float64) / step[..., None] + zero[..., None]
+                off = np.abs(np.clip(exact, 0, (1 << bits) - 1) - codes)
+                self.assertLess(off.max(), 0.50001)
+
+    def test_no_worse_than_the_widest_range(self):
+        """Against steps of max |w| / 2**(bits - 1), and (max - min) / (2**bits - 1): what most quantizers take."""
+        rng = np.random.default_rng(6)
+        rows = rng.standard_t(4, (16, 512)).astype(np.float32)
+        importance = np.exp(rng.standard_normal(512)).astype(np.float32)
+        for bits, width, asym in INTS:
+            encoding = int_encoding(bits, width, asym, 512)
+            x = rows.reshape(16, -1, width or 512).astype(np.float64)
+            low, high = np.minimum(x.min(2), 0)[..., None], np.maximum(x.max(2), 0)[..., None]
+            top = (1 << bits) - 1
+            step = (high - low) / top if asym else 2 * np.maximum(-low, high) / (top + 1)
+            zero = np.rint(-low / step) if asym else (top + 1) / 2
+            plain = step * (np.clip(np.rint(x / step) + zero, 0, top) - zero)
+            for weight in None, importance:
+                with self.subTest(encoding=encoding.desc.id, importance=weight is not None):
+                    decoded = encoding.decode(encoding.encode(rows, weight)).reshape(x.shape)
+                    w = np.ones(512) if weight is None else weight.astype(np.float64)
+                    w = w.reshape(x.shape[1:])
+                    self.assertLess((w * (x - decoded) ** 2).sum(), (w * (x - plain) ** 2).sum())
 
 
 class Rounding(unittest.TestCase):

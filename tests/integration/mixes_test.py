@@ -25,12 +25,12 @@ import qcore
 
 BASE = {"F16": "f16", "BF16": "bf16", "Q8_0": "q8_0", "Q4_0": "q4_0", "Q4_1": "q4_1", "Q5_0": "q5_0", "Q5_1": "q5_1",
         "Q2_K": "q2_k", "Q2_K_S": "q2_k", "Q3_K_S": "q3_k", "Q3_K_M": "q3_k", "Q3_K_L": "q3_k", "Q4_K_S": "q4_k",
-        "Q4_K_M": "q4_k", "Q5_K_S": "q5_k", "Q5_K_M": "q5_k", "Q6_K": "q6_k"}
+        "Q4_K_M": "q4_k", "Q5_K_S": "q5_k", "Q5_K_M": "q5_k", "Q6_K": "q6_k", "IQ4_NL": "iq4_nl"}
 NARROWER = {"q2_k": "q4_0", "q3_k": "q4_0", "q4_k": "q5_0", "q5_k": "q5_1", "q6_k": "q8_0"}
 
 
 def block(encoding):
-    return 256 if encoding.endswith("_k") else 32 if encoding.startswith("q") else 1
+    return 256 if encoding.endswith("_k") else 32 if encoding.startswith(("q", "iq")) else 1
 
 
 @dataclasses.dataclass
@@ -162,6 +162,7 @@ class Mix:
             "Q4_K_S": "q5_k" if i < 4 else "q4_k",
             "Q4_K_M": "q6_k" if is_more(i, n) else "q4_k",
             "Q5_K_M": "q6_k" if is_more(i, n) else "q5_k",
+            "IQ4_NL": "q5_k" if grouped else "iq4_nl",
         }.get(self.preset, self.base)
         if self.shape.is_70b and encoding in ("q3_k", "q4_k"):
             encoding = "q5_k"
@@ -169,7 +170,8 @@ class Mix:
 
     def attention_output(self):
         if self.shape.experts == 8:
-            return "q5_k" if self.preset in ("Q2_K", "Q3_K_S", "Q3_K_M", "Q4_K_S", "Q4_K_M") else self.base
+            wider = self.preset in ("Q2_K", "Q3_K_S", "Q3_K_M", "Q4_K_S", "Q4_K_M", "IQ4_NL")
+            return "q5_k" if wider else self.base
         if self.is_falcon:
             return "q4_k" if self.preset == "Q3_K_L" else self.base
         return {"Q2_K": "q3_k", "Q3_K_M": "q4_k", "Q3_K_L": "q5_k"}.get(self.preset, self.base)
@@ -193,6 +195,7 @@ class Mix:
             "Q4_K_S": "q5_k" if first else "q4_k",
             "Q4_K_M": "q6_k" if more else "q4_k",
             "Q5_K_M": "q6_k" if more else "q5_k",
+            "IQ4_NL": "q5_k" if first and not self.importance else "iq4_nl",
         }.get(self.preset, self.base)
 
 
