@@ -251,13 +251,14 @@ static void edits_what_changes_and_nothing_else(void **state)
     (void)state;
     expect_config("{}", "{\n  \"quantization_config\": ", "}}");
     expect_config("{ }\n", "{\n  \"quantization_config\": ", "} }\n");
-    expect_config("{\"a\": 1e-05, \"b\":[1,{\"c\":\"}]\\\",\"}] }", "{\"a\": 1e-05, \"b\":[1,{\"c\":\"}]\\\",\"}],\n  "
-                                                              "\"quantization_config\": ",
+    expect_config("{\"a\": 1e-05, \"b\":[1,{\"c\":\"}]\\\",\"}] }",
+                  "{\"a\": 1e-05, \"b\":[1,{\"c\":\"}]\\\",\"}],\n  "
+                  "\"quantization_config\": ",
                   "} }");
     expect_config("{\n  \"torch_dtype\": \"float16\",\n  \"x\": 1.0\n}\n",
                   "{\n  \"torch_dtype\": \"bfloat16\",\n  \"x\": 1.0,\n  \"quantization_config\": ", "}\n}\n");
-    expect_config("{\"quantization_config\": {\"bits\": [2]}, \"dtype\":\"float32\" }", "{\"quantization_config\": ",
-                  "}, \"dtype\":\"bfloat16\" }");
+    expect_config("{\"quantization_config\": {\"bits\": [2]}, \"dtype\":\"float32\" }",
+                  "{\"quantization_config\": ", "}, \"dtype\":\"bfloat16\" }");
     expect_config("{\"compression_config\": {}, \"tie_word_embeddings\": true}",
                   "{ \"tie_word_embeddings\": false,\n  \"quantization_config\": ", "}}");
 }

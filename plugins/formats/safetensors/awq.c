@@ -75,13 +75,9 @@ static json_t *quantization(const qc_model *model, const ck_folder *f)
         left = json_null();
     }
     return json_pack("{s:s, s:i, s:I, s:b, s:s, s:o}", "quant_method", "awq", "bits", BITS, "group_size",
-                  group ? (json_int_t)group : (json_int_t)-1, "zero_point", 1, "version", "gemm",
-                  "modules_to_not_convert", left);
+                     group ? (json_int_t)group : (json_int_t)-1, "zero_point", 1, "version", "gemm",
+                     "modules_to_not_convert", left);
 }
 
-const ck_layout ck_awq = {.id = "awq",
-                          .refuses = refuses,
-                          .choose = choose,
-                          .arrays = arrays,
-                          .quantization = quantization,
-                          .store = store};
+const ck_layout ck_awq = {
+    .id = "awq", .refuses = refuses, .choose = choose, .arrays = arrays, .quantization = quantization, .store = store};

@@ -124,11 +124,9 @@ static json_t *weights_json(const ck_scheme *s)
 
 static json_t *group_json(const ck_folder *f, const ck_scheme *s, json_t *targets)
 {
-    json_t *activations =
-        f->variant == PACKED
-            ? json_null()
-            : json_pack("{s:i, s:s, s:b, s:s, s:b}", "num_bits", 8, "type", "int", "symmetric", 1, "strategy", "token",
-                        "dynamic", 1);
+    json_t *activations = f->variant == PACKED ? json_null()
+                                               : json_pack("{s:i, s:s, s:b, s:s, s:b}", "num_bits", 8, "type", "int",
+                                                           "symmetric", 1, "strategy", "token", "dynamic", 1);
     return json_pack("{s:o, s:s, s:o, s:o, s:n}", "targets", targets, "format", forms[f->variant], "weights",
                      weights_json(s), "input_activations", activations, "output_activations");
 }

@@ -156,9 +156,11 @@ static qc_status lay_out_shard(const shard_plan *p, uint32_t shard, st_array *co
     unsigned char *bytes = header ? header_bytes(p->job, header, &n_head) : NULL;
     json_decref(header);
     if (!bytes)
-        return qc_fail(p->job, QC_E_INVALID,
-                       "%s: its header cannot be made: a name or text that is not UTF-8, a name that comes twice, or out of "
-                       "memory", name);
+        return qc_fail(
+            p->job, QC_E_INVALID,
+            "%s: its header cannot be made: a name or text that is not UTF-8, a name that comes twice, or out of "
+            "memory",
+            name);
     qc_status status = p->out->file(p->out, p->job, name, n_head + data_bytes, &file);
     if (status == QC_OK)
         status = p->out->bytes(p->out, p->job, file, 0, bytes, n_head);

@@ -26,10 +26,7 @@ qc_status st_plain_array(qc_job *job, const qc_tensor *t, size_t tensor, st_arra
     const char *why = st_refuses(t);
     if (why)
         return qc_fail(job, QC_E_UNSUPPORTED, "tensor '%.80s' (%s) cannot be written: %s", t->name, t->encoding, why);
-    *a = (st_array){.name = t->name,
-                    .dtype = st_dtype_by_encoding(t->encoding),
-                    .n_dims = t->n_dims,
-                    .tensor = tensor};
+    *a = (st_array){.name = t->name, .dtype = st_dtype_by_encoding(t->encoding), .n_dims = t->n_dims, .tensor = tensor};
     for (uint32_t i = 0; i < t->n_dims; i++)
         a->dims[i] = t->dims[t->n_dims - 1 - i];
     return st_size_array(job, a);
