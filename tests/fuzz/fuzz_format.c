@@ -10,11 +10,10 @@
 
 static const struct target {
     const char *plugin, *file_name;
-    int repacks; /* rows in memory are longer than rows in the file: nothing that could be written as it is */
-} targets[] = {{"gguf", "model.gguf", 0},
-               {"safetensors", "model.safetensors", 0},
-               {"imatrix_dat", "imatrix.dat", 0},
-               {"llama_logits", "base.kld", 1}};
+} targets[] = {{"gguf", "model.gguf"},
+               {"safetensors", "model.safetensors"},
+               {"imatrix_dat", "imatrix.dat"},
+               {"llama_logits", "base.kld"}};
 enum { N_TARGETS = sizeof targets / sizeof *targets, N_WRITERS = 3 };
 
 static const test_setting settings[] = {{"alignment", 32, NULL}, {"shard_bytes", 1000, NULL}, {NULL, 0, NULL}};
@@ -67,30 +66,68 @@ static int add_files(memory_folder *f, const uint8_t *data, size_t size)
 
 static void check_tensor(const memory_folder *f, const qc_tensor *t)
 {
-    uint64_t rows = t->dims[1] * t->dims[2] * t->dims[3], length = f->files[t->file].length;
+    uint64_t rows = t->dims[1] * t->dims[2] * t->dims[3];
     expect(t->n_dims <= QC_MAX_DIMS, "at most four dimensions");
     for (uint32_t i = t->n_dims; i < QC_MAX_DIMS; i++)
         expect(t->dims[i] == 1, "missing dimensions are 1");
     expect(t->bytes == t->row_bytes * rows, "rows make the tensor");
+    if (t->file == QC_FILE_PARTS)
+        return;
+    uint64_t length = f->files[t->file].length;
     expect(t->at <= length && t->bytes <= length - t->at, "a tensor lies in its file");
 }
 
-/* Values of 4 bytes, where the file packs them. */
-static size_t bytes_in_memory(const qc_tensor *t, int repacks)
+static int has_parts(const memory_model *m)
 {
-    return (size_t)(repacks ? 4 * t->dims[0] * t->dims[1] * t->dims[2] * t->dims[3] : t->bytes);
+    for (size_t i = 0; i < m->model.n_tensors; i++)
+        if (m->tensors[i]->file == QC_FILE_PARTS)
+            return 1;
+    return 0;
+}
+
+/* Codes that a format takes as they are, and the numbers they stand for. */
+static qc_status load_codes(qc_job *job, const qc_format_desc *format, const void *index, const memory_folder *f,
+                            const qc_tensor *t, const qc_encoding_desc *desc)
+{
+    qc_coder coder;
+    qc_ops_encoding ops;
+    size_t rows = (size_t)t->dims[1], cols = (size_t)t->dims[0];
+    expect(test_coder(&coder, &ops, desc, "reference", cols), "an encoding has its reference");
+    expect(coder.block_cols > 0 && cols % coder.block_cols == 0, "blocks make the row");
+    unsigned char *data = malloc(rows * coder.row_bytes + 1);
+    float *values = malloc(rows * cols * sizeof *values + 1);
+    qc_status status = data && values ? format->load(job, index, &f->source, t, &coder, 0, rows, data) : QC_E_NOMEM;
+    if (status == QC_OK) {
+        expect(desc->validate(job, &coder, data, rows) == QC_OK, "codes that were taken are valid");
+        status = qc_decode_rows(job, &coder, values, data, rows);
+    }
+    free(data);
+    free(values);
+    return status;
+}
+
+static const qc_encoding_desc *find_ints(const char *id)
+{
+    static const qc_plugin *ints;
+    ints = ints ? ints : test_plugin_open("ints");
+    return test_find_encoding(ints, id);
 }
 
 /* A number that is NaN may show only when it is looked at. */
 static void load_all(qc_job *job, const qc_format_desc *format, const void *index, const memory_folder *f,
-                     const memory_model *m, int repacks)
+                     const memory_model *m)
 {
     for (size_t i = 0; i < m->model.n_tensors; i++) {
         const qc_tensor *t = m->tensors[i];
-        unsigned char *data = malloc(bytes_in_memory(t, repacks) + 1);
+        int in_parts = t->file == QC_FILE_PARTS;
+        const qc_encoding_desc *codes = in_parts && strcmp(t->encoding, QC_ENCODING_F32) ? find_ints(t->encoding)
+                                                                                         : NULL;
+        unsigned char *data = malloc(memory_tensor_bytes(t) + 1);
         check_tensor(f, t);
-        qc_status status = data ? memory_load(job, format, index, f, t, data) : QC_E_NOMEM;
-        expect(status == QC_OK || (repacks && status == QC_E_NUMERIC), "what was reported can be loaded");
+        qc_status status = !data   ? QC_E_NOMEM
+                           : codes ? load_codes(job, format, index, f, t, codes)
+                                   : memory_load(job, format, index, f, t, data);
+        expect(status == QC_OK || (in_parts && status == QC_E_NUMERIC), "what was reported can be loaded");
         free(data);
     }
 }
@@ -110,7 +147,7 @@ static void write_and_read(test_host *th, const qc_format_desc *format, const ch
         qc_status status = format->scan(&th->job, &f.source, &again.scan, &index);
         expect(status == QC_OK, th->message);
         expect(again.model.n_tensors == m->model.n_tensors, "all tensors were written");
-        load_all(&th->job, format, index, &f, &again, 0);
+        load_all(&th->job, format, index, &f, &again);
     }
     memory_model_end(&again);
     memory_folder_end(&f);
@@ -133,9 +170,11 @@ static void run_target(const qc_format_desc *const *formats, size_t i, const uin
         qc_status status = formats[i]->scan(&th.job, &f.source, &m.scan, &index);
         expect((status == QC_OK) == (th.status == QC_OK), "a failure has a message, a success none");
         if (status == QC_OK)
-            load_all(&th.job, formats[i], index, &f, &m, targets[i].repacks);
-        for (size_t k = 0; k < N_WRITERS && status == QC_OK && !targets[i].repacks; k++)
+            load_all(&th.job, formats[i], index, &f, &m);
+        for (size_t k = 0; k < N_WRITERS && status == QC_OK && !has_parts(&m); k++)
             write_and_read(&th, formats[k], targets[k].file_name, &m);
+        if (status == QC_OK && formats[i]->release)
+            formats[i]->release(&th.host, index);
     }
     memory_model_end(&m);
     memory_folder_end(&f);

@@ -295,6 +295,11 @@ static qc_coder row_coder(const qc_tensor *t)
     return (qc_coder){.size = sizeof(qc_coder), .cols = (size_t)t->dims[0], .row_bytes = (size_t)t->row_bytes};
 }
 
+size_t memory_tensor_bytes(const qc_tensor *t)
+{
+    return (size_t)(t->file == QC_FILE_PARTS ? 4 * t->dims[0] * t->dims[1] * t->dims[2] * t->dims[3] : t->bytes);
+}
+
 qc_status memory_load(qc_job *job, const qc_format_desc *format, const void *index, const memory_folder *f,
                       const qc_tensor *t, void *dst)
 {

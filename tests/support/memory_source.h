@@ -61,7 +61,10 @@ const qc_meta *memory_model_meta(const memory_model *m, const char *key);
 /* Bytes of one value in a qc_meta; 0: no such type. */
 size_t memory_value_bytes(uint32_t type);
 
-/* All rows of a scanned tensor as they lie, or, in parts, by the format's load; dst: t->bytes, or what load makes. */
+/* Bytes of a tensor as it is loaded: what it has in the file, or, in parts, f32. */
+size_t memory_tensor_bytes(const qc_tensor *t);
+
+/* All rows of a scanned tensor as they lie, or, in parts, by the format's load, which is then asked for f32. */
 qc_status memory_load(qc_job *job, const qc_format_desc *format, const void *index, const memory_folder *f,
                       const qc_tensor *t, void *dst);
 

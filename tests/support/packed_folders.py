@@ -1,5 +1,5 @@
-"""Llama-shaped folders whose linears are packed as GPTQ, AWQ and compressed-tensors pack them, in NumPy, and the float32
-values that they stand for: scale * (code - zero), one subtraction and one product each."""
+"""Llama-shaped folders whose linears are packed as GPTQ, AWQ and compressed-tensors pack them, in NumPy, and the values
+that they stand for: scale * (code - zero) in float32, one subtraction and one product each."""
 
 import json
 import pathlib
@@ -21,17 +21,23 @@ def bit_strings(codes, bits):
     return np.ascontiguousarray(np.packbits(string, axis=-1, bitorder="little")).view("<i4")
 
 
+def words_of(fields, bits):
+    """[..., fields of a word] -> [...], the first field lowest."""
+    shift = np.arange(fields.shape[-1], dtype=np.uint32) * np.uint32(bits)
+    return np.bitwise_or.reduce(fields << shift, axis=-1).astype("<u4").view("<i4")
+
+
 def whole_fields(codes, bits):
     """As compressed-tensors packed before 0.18: 32 // bits fields a word, none of which straddles two."""
     codes, per = np.asarray(codes, np.uint32), 32 // bits
     codes = np.pad(codes, [(0, 0)] * (codes.ndim - 1) + [(0, -codes.shape[-1] % per)])
     parts = codes.reshape(*codes.shape[:-1], -1, per)
-    return np.bitwise_or.reduce(parts << (np.arange(per, dtype=np.uint32) * np.uint32(bits)), axis=-1).astype("<u4").view("<i4")
+    return words_of(parts, bits)
 
 
 def awq_words(codes):
     parts = np.asarray(codes, np.uint32).reshape(*codes.shape[:-1], -1, 8)[..., AWQ_ORDER]
-    return np.bitwise_or.reduce(parts << (np.arange(8, dtype=np.uint32) * np.uint32(4)), axis=-1).astype("<u4").view("<i4")
+    return words_of(parts, 4)
 
 
 def as_bf16(x):
@@ -60,7 +66,8 @@ class Codes:
         lowest = 0 if first_zeros else 1
         self.zero = middle if symmetric else rng.integers(lowest, 1 << bits, (rows, self.groups))
         self.symmetric = symmetric
-        self.scale, self.stored_scale = scales_as(dtype, rng.uniform(0.002, 0.02, (rows, self.groups)).astype(np.float32))
+        scale = rng.uniform(0.002, 0.02, (rows, self.groups)).astype(np.float32)
+        self.scale, self.stored_scale = scales_as(dtype, scale)
         self.group_of = np.arange(cols) // self.group
         if order:
             self.group_of = rng.permutation(self.group_of)

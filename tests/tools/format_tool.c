@@ -53,7 +53,7 @@ static void close_input(input *in)
 
 static unsigned char *tensor_data(input *in, const qc_tensor *t)
 {
-    unsigned char *data = malloc(t->bytes ? (size_t)t->bytes : 1);
+    unsigned char *data = malloc(memory_tensor_bytes(t) + 1);
     if (!data)
         abort();
     if (memory_load(in->job, in->format, in->index, &in->folder, t, data) != QC_OK)
@@ -93,7 +93,7 @@ static void print_tensor(input *in, const qc_tensor *t)
         printf("%s%llu", i ? ", " : "", (unsigned long long)t->dims[i]);
     printf("], \"file\": %u, \"at\": %llu, \"row_bytes\": %llu, \"data\": \"", t->file, (unsigned long long)t->at,
            (unsigned long long)t->row_bytes);
-    print_hex(data, (size_t)t->bytes);
+    print_hex(data, memory_tensor_bytes(t));
     printf("\"}");
     free(data);
 }

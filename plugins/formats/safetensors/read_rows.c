@@ -118,9 +118,10 @@ static qc_status write_codes(const rows *w, unsigned char *dst)
     const qc_coder *e = w->coder;
     const pk_linear *l = w->linear;
     tile t = {0};
-    if (!(e->desc->base.flags & QC_ENCODING_INTEGER) || !e->ops->adopt || l->group % qc_sub_cols(e) ||
+    if (!e->desc || !(e->desc->base.flags & QC_ENCODING_INTEGER) || !e->ops->adopt || l->group % qc_sub_cols(e) ||
         l->signed_codes != (e->desc->lowest < 0))
-        return qc_fail(w->job, QC_E_INTERNAL, "tensor '%.150s' does not go into %s", l->codes->name, e->desc->base.id);
+        return qc_fail(w->job, QC_E_INTERNAL, "tensor '%.150s' does not go into the encoding asked for",
+                       l->codes->name);
     t.grid = qc_grid_new(w->job, e);
     t.code = w->job->scratch(w->job, (size_t)e->block_cols * QC_LANES * sizeof *t.code);
     if (!t.grid || !t.code)

@@ -99,15 +99,85 @@ def safetensors(header, data=b""):
     return struct.pack("<Q", len(header)) + header + data
 
 
-def entries(tensors, metadata=None):
-    """A header for tensors of name, dtype, bytes of a value, shape; and its data."""
+def entries(tensors, metadata=None, top=251):
+    """A header for tensors of name, dtype, bytes of a value, shape; and its data, bytes below `top`."""
     header, at = {"__metadata__": metadata} if metadata else {}, 0
     for name, dtype, size, shape in tensors:
         for n in shape:
             size *= n
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + size]}
         at += size
-    return safetensors(header, bytes(i % 251 for i in range(at)))
+    return safetensors(header, bytes(i % top for i in range(at)))
+
+
+SMALL = 61  # bytes below it make finite scales
+
+
+def packed(quantization, tensors, side_file=None):
+    """A folder with what config.json says of its linears."""
+    config = quantization if side_file else {"quantization_config": quantization}
+    return folder([("model.safetensors", entries(tensors, top=SMALL)), (side_file or "config.json", json.dumps(config).encode())])
+
+
+def words(name, *parts):
+    """Tensors "name.SUFFIX": (suffix, dtype, bytes of a value, shape)."""
+    return [("%s.%s" % (name, suffix), dtype, size, shape) for suffix, dtype, size, shape in parts]
+
+
+def packed_corpus():
+    gptq = {"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": False, "sym": False}
+    codes = words("a", ("qweight", "I32", 4, [8, 32]), ("qzeros", "I32", 4, [2, 4]), ("scales", "F16", 2, [2, 32]))
+    plain = [("b.bias", "F16", 2, [4]), ("norm.weight", "F32", 4, [3])]
+    awq = words("a", ("qweight", "I32", 4, [64, 4]), ("qzeros", "I32", 4, [2, 4]), ("scales", "F16", 2, [2, 32]))
+
+    def tensors(bits, form="pack-quantized", **weights):
+        weights = {"num_bits": bits, "type": "int", "symmetric": True, "strategy": "group", "group_size": 32, **weights}
+        return {"quant_method": "compressed-tensors", "format": form, "config_groups": {"g": {"weights": weights}}}
+
+    def shape(rows, cols):
+        return struct.pack("<2Q", rows, cols)
+
+    def with_shape(quantization, parts, rows, cols):
+        """weight_shape first in the file, with numbers that mean something."""
+        data = [("a.weight_shape", "I64", 8, [2])] + words("a", *parts)
+        file = entries(data, top=SMALL)
+        at = 8 + struct.unpack("<Q", file[:8])[0]
+        file = file[:at] + shape(rows, cols) + file[at + 16:]
+        return folder([("model.safetensors", file), ("config.json",
+                                                     json.dumps({"quantization_config": quantization}).encode())])
+
+    scales = ("weight_scale", "F16", 2, [32, 2])
+    yield "gptq", packed(gptq, codes + plain)
+    yield "gptq_v2", packed({**gptq, "checkpoint_format": "gptq_v2"}, codes)
+    yield "gptq_words", packed({**gptq, "meta": {"quantizer": ["gptqmodel:1"]}}, codes)
+    yield "gptq_side_file", packed({"bits": 4, "group_size": 32}, codes, "quantize_config.json")
+    yield "gptq_bad_groups", packed(gptq, codes + words("a", ("g_idx", "I32", 4, [64])))
+    yield "gptq_3_bits", packed({**gptq, "bits": 3}, words("a", ("qweight", "I32", 4, [6, 32]),
+                                ("qzeros", "I32", 4, [2, 3]), ("scales", "BF16", 2, [2, 32])))
+    yield "gptq_mixed", packed({**gptq, "dynamic": {"a": {}}}, words("a", ("qweight", "I32", 4, [16, 32]),
+                               ("qzeros", "I32", 4, [1, 8]), ("scales", "F32", 4, [1, 32])))
+    yield "awq", packed({"quant_method": "awq", "bits": 4, "group_size": 32}, awq)
+    yield "awq_side_file", packed({"w_bit": 4, "q_group_size": 32}, awq, "quant_config.json")
+    yield "packed", with_shape(tensors(4), [("weight_packed", "I32", 4, [32, 8]), scales], 32, 64)
+    yield "packed_zeros", with_shape(tensors(4, symmetric=False), [
+        ("weight_packed", "I32", 4, [32, 8]), scales, ("weight_zero_point", "I32", 4, [4, 2])], 32, 64)
+    yield "packed_older", with_shape(tensors(3), [("weight_packed", "I32", 4, [32, 7]), scales], 32, 64)
+    yield "packed_5_bits", with_shape(tensors(5), [("weight_packed", "I32", 4, [32, 10]), scales], 32, 64)
+    yield "packed_bad_shape", with_shape(tensors(4), [("weight_packed", "I32", 4, [32, 8]), scales], 2**63, 64)
+    yield "plain_codes", packed(tensors(8, "int-quantized", strategy="channel"),
+                                words("a", ("weight", "I8", 1, [32, 64]), ("weight_scale", "F32", 4, [32, 1])))
+    yield "plain_tensor", packed(tensors(8, "naive-quantized", strategy="tensor", symmetric=False), words(
+        "a", ("weight", "I8", 1, [32, 64]), ("weight_scale", "F16", 2, [1]), ("weight_zero_point", "I8", 1, [1])))
+    yield "fp8_blocks", packed(tensors(8, "float-quantized", type="float", strategy="block", block_structure=[20, 30]),
+                               words("a", ("weight", "F8_E4M3", 1, [32, 64]), ("weight_scale", "BF16", 2, [2, 3]),
+                                     ("input_scale", "F32", 4, [1])))
+    yield "bad_missing", packed(gptq, codes[:2])
+    yield "bad_lonely", packed(gptq, codes[1:])
+    yield "bad_twice", packed(gptq, codes + [("a.weight", "F16", 2, [32, 64])])
+    yield "bad_empty", packed(gptq, words("a", ("qweight", "I32", 4, [0, 32]), ("qzeros", "I32", 4, [0, 4]),
+                                          ("scales", "F16", 2, [0, 32])))
+    yield "bad_config", packed({**gptq, "bits": 1e300}, codes)
+    yield "bad_transform", packed({**tensors(4), "transform_config": {"r": 1}}, codes)
 
 
 def safetensors_corpus():
@@ -187,6 +257,7 @@ def base_file_corpus():
 
 def main():
     for folder_name, cases in (("gguf", gguf_corpus()), ("safetensors", safetensors_corpus()),
+                               ("packed", packed_corpus()),
                                ("imatrix", imatrix_corpus()), ("llama_logits", base_file_corpus())):
         os.makedirs(os.path.join(HERE, folder_name), exist_ok=True)
         for name, data in cases:
