@@ -87,14 +87,17 @@ static qc_status make_plan(session *s, qc_job *job, run_state *r)
     const recipe *rec = s->recipe;
     uint32_t wanted = 0;
     uint64_t bytes = 0, steps = 0;
+    int by_blocks = 0;
     qc_status status = rules_check_roles(job, rec->quantize.rules, s->roles);
     if (status == QC_OK)
         status = open_model(s, job, rec, NULL, &r->model);
     if (status == QC_OK)
         status = judge_foresee(s, job, rec, r->model);
+    if (status == QC_OK)
+        status = blocks_wanted(job, s->registry, rec, &by_blocks);
     if (status == QC_OK && rec->calibration.text.n)
         status = statistics_wanted(job, s->registry, rec, &wanted);
-    if (status == QC_OK && !s->options->dry_run && rec->calibration.text.n)
+    if (status == QC_OK && !s->options->dry_run && rec->calibration.text.n && !by_blocks)
         status = foresee(s, job, r->model);
     if (status == QC_OK && s->options->dry_run && rec->calibration.text.n)
         status = statistics_forecast(job, s->registry, rec, r->model, wanted, &bytes, &steps);
@@ -115,7 +118,8 @@ static qc_status make_plan(session *s, qc_job *job, run_state *r)
 static qc_status judge(session *s, qc_job *job, run_state *r)
 {
     const recipe *rec = s->recipe;
-    int layers = rec->evaluate.layers > 0 || (rec->evaluate.layers < 0 && rec->calibration.text.n);
+    int scaled = pipeline_transforms(r->quantization.pipeline); /* linears then answer for other channels */
+    int layers = !scaled && (rec->evaluate.layers > 0 || (rec->evaluate.layers < 0 && rec->calibration.text.n));
     if (!layers && !rec->evaluate.at.file)
         return QC_OK;
     qc_status status = open_model(s, job, rec, rec->output.path, &r->written);
@@ -129,8 +133,12 @@ static qc_status judge(session *s, qc_job *job, run_state *r)
 
 static void report_run(const session *s, const run_state *r)
 {
+    size_t n_linears;
+    const linear_result *linears = pipeline_linears(r->quantization.pipeline, &n_linears);
     const report shown = {.plan = r->quantization.plan,
                           .results = pipeline_results(r->quantization.pipeline),
+                          .linears = linears,
+                          .n_linears = n_linears,
                           .output_bytes = output_bytes(r->quantization.output),
                           .judgement = &r->judgement,
                           .seconds = r->quantization.seconds,

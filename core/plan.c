@@ -285,7 +285,7 @@ static qc_status check_order(planner *p, const plugin_use *use, const qc_setting
         return QC_OK;
     return fail_at(p->job, use->at, QC_E_UNSUPPORTED,
                    "%s.%s: %s cannot store an order of columns: leave it off (columns are visited by importance all "
-                   "the same), or write format gptq",
+                   "the same), or name an output.format that can",
                    use->id, setting, p->plan->format);
 }
 
@@ -318,8 +318,7 @@ static qc_status check_method(planner *p, const plugin_use *use, const struct st
         status = check_family(p, use);
     if (status == QC_OK && is_last && !method->round)
         status = fail_at(p->job, use->at, QC_E_INVALID,
-                         "method %s scales channels and does not round: let one that rounds (rtn, imatrix, gptq) "
-                         "follow it",
+                         "method %s scales channels and does not round: let one that rounds follow it",
                          use->id);
     if (status == QC_OK && !is_last && !method->transform)
         status = fail_at(p->job, use->at, QC_E_INVALID,
@@ -411,6 +410,8 @@ qc_status plan_make(qc_job *job, registry *r, const recipe *rec, const model *m,
         status = check_carried(&p);
     if (status == QC_OK)
         status = plan_metas(job, made, p.rules, known);
+    if (status == QC_OK)
+        status = plan_ask_loaders(job, r, made, p.format);
     if (status != QC_OK) {
         plan_free(made);
         *out = NULL;
@@ -429,6 +430,7 @@ void plan_free(plan *p)
         free(p->items[i].note);
     for (size_t i = p->first_own; i < p->n_metas; i++)
         free(p->metas[i]);
+    plan_loaders_free(p);
     free(p->metas);
     free(p->items);
     free(p);

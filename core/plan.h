@@ -16,6 +16,12 @@ typedef struct plan_item {
     uint64_t at;
 } plan_item;
 
+/* A program that takes the output, or does not, and what decides it (or NULL). */
+typedef struct plan_loader {
+    char *name, *why;
+    int takes;
+} plan_loader;
+
 typedef struct plan {
     const recipe *recipe;
     const model *model;
@@ -26,6 +32,8 @@ typedef struct plan {
     size_t n_metas, first_own; /* metas from first_own on belong to the plan */
     uint64_t stored, bytes; /* totals of tensor data */
     double bits_stored, bits; /* per weight, over all tensors */
+    plan_loader *loaders; /* as the output's format tells; none: it does not */
+    size_t n_loaders;
     int ordered; /* the rounding method asks for a stored column order, and the output's format keeps one */
     uint64_t calibration_tokens, calibration_bytes; /* of a calibration to come, and its memory; 0: none */
 } plan;
@@ -40,6 +48,9 @@ struct statistics; /* statistics.h: importance from an imatrix, or NULL */
 qc_status plan_make(qc_job *job, registry *r, const recipe *recipe, const model *model,
                     const struct statistics *statistics, plan **out);
 void plan_free(plan *p);
+/* Asks the output's format; a part of plan_make. */
+qc_status plan_ask_loaders(qc_job *job, registry *r, plan *p, const qc_format_desc *format);
+void plan_loaders_free(plan *p);
 void plan_print(const plan *p, int json); /* --dry-run, to stdout */
 
 #endif

@@ -106,7 +106,10 @@ static void print_table(const plan *p)
     if (p->calibration_tokens)
         printf("calibration: %llu tokens, about %s of memory\n", (unsigned long long)p->calibration_tokens,
                bytes_text(p->calibration_bytes, before));
-    printf("output: %s (%s); nothing was written\n", p->recipe->output.path, p->format);
+    for (size_t i = 0; i < p->n_loaders; i++)
+        printf("%s%-24s %-3s  %s\n", i ? "" : "\nloaded by\n", p->loaders[i].name, p->loaders[i].takes ? "yes" : "no",
+               p->loaders[i].why ? p->loaders[i].why : "");
+    printf("%soutput: %s (%s); nothing was written\n", p->n_loaders ? "\n" : "", p->recipe->output.path, p->format);
 }
 
 static void put_item(json_out *j, const plan_item *item)
@@ -145,6 +148,15 @@ static void print_json(const plan *p)
     put_json_count(&j, "bytes_after", p->bytes);
     put_json_number(&j, "bits_per_weight_before", p->bits_stored);
     put_json_number(&j, "bits_per_weight_after", p->bits);
+    put_json_list(&j, "loaders");
+    for (size_t i = 0; i < p->n_loaders; i++) {
+        put_json_object(&j, NULL);
+        put_json_text(&j, "name", p->loaders[i].name);
+        put_json_bool(&j, "takes", p->loaders[i].takes);
+        put_json_text(&j, "why", p->loaders[i].why);
+        put_json_end_object(&j);
+    }
+    put_json_end_list(&j);
     if (p->calibration_tokens) {
         put_json_count(&j, "calibration_tokens", p->calibration_tokens);
         put_json_count(&j, "calibration_bytes", p->calibration_bytes);

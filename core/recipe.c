@@ -1,9 +1,11 @@
 #include "core/recipe.h"
 #include "core/override.h"
+#include "core/paths.h"
 #include "core/rules.h"
 #include "core/site.h"
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static qc_status no_memory(qc_job *job)
 {
@@ -42,6 +44,26 @@ static qc_status read_sequential(qc_job *job, const yaml_node *value, void *into
     return fail_at(job, value->at, QC_E_INVALID, "sequential: none, block or linear is wanted");
 }
 
+/* What is no file here may be the name of a text that is shipped: mixed is share/qcore/calibration/mixed.txt. */
+static qc_status find_shipped(qc_job *job, text_list *texts)
+{
+    for (size_t i = 0; i < texts->n; i++) {
+        char name[80], *path = NULL;
+        if (access(texts->items[i], F_OK) == 0 || strchr(texts->items[i], '/'))
+            continue;
+        snprintf(name, sizeof name, "calibration/%.60s.txt", texts->items[i]);
+        if (!(path = paths_share(name)))
+            return no_memory(job);
+        if (access(path, F_OK) == 0) {
+            free(texts->items[i]);
+            texts->items[i] = path;
+        } else {
+            free(path);
+        }
+    }
+    return QC_OK;
+}
+
 static qc_status read_calibration(qc_job *job, const yaml_node *value, void *into)
 {
     static const field fields[] = {{"imatrix", read_text, offsetof(recipe, calibration.imatrix)},
@@ -70,7 +92,7 @@ static qc_status read_calibration(qc_job *job, const yaml_node *value, void *int
                        "calibration.sequential runs the model while it is quantized: it needs text:, not imatrix:");
     if (!r->calibration.imatrix && !r->calibration.text.n)
         return fail_at(job, value->at, QC_E_INVALID, "calibration needs text: (to run) or imatrix: (made before)");
-    return QC_OK;
+    return find_shipped(job, &r->calibration.text);
 }
 
 static qc_status read_evaluate(qc_job *job, const yaml_node *value, void *into)

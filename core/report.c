@@ -1,5 +1,6 @@
 #include "core/report.h"
 #include "core/jsonout.h"
+#include "core/report_linears.h"
 #include "core/units.h"
 #include <stdlib.h>
 
@@ -136,6 +137,7 @@ void report_print(const report *r, FILE *file)
             r->plan->recipe->calibration.imatrix || r->plan->recipe->calibration.text.n
                 ? ";\n  every weight counts alike, whatever its importance"
                 : "");
+    linears_print(r->linears, r->n_linears, file);
     if (r->judgement)
         judgement_print(r->judgement, file);
 }
@@ -194,6 +196,7 @@ void report_json(const report *r, FILE *file)
     for (size_t i = 0; i < r->plan->n_items; i++)
         write_tensor(&j, &r->plan->items[i], &r->results[i]);
     put_json_end_list(&j);
+    linears_json(r->linears, r->n_linears, &j);
     if (r->judgement)
         judgement_json(r->judgement, &j);
     put_json_end_object(&j);

@@ -9,6 +9,8 @@
 typedef struct report {
     const plan *plan;
     const item_result *results; /* as plan.items */
+    const linear_result *linears;
+    size_t n_linears;
     uint64_t output_bytes; /* of all files */
     const judgement *judgement; /* what was lost, where the recipe asks; or NULL */
     double seconds; /* of quantizing alone */
