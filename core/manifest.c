@@ -8,7 +8,7 @@
 static const struct kind_word {
     const char *word, *kind, *keys;
 } kinds[] = {
-    {"method", QC_KIND_METHOD, "needs statistics"},
+    {"method", QC_KIND_METHOD, "needs statistics orders tokens"},
     {"encoding", QC_KIND_ENCODING, "bits"},
     {"format", QC_KIND_FORMAT, "files holds writes counts"},
     {"backend", QC_KIND_BACKEND, "exact"},
