@@ -7,7 +7,7 @@
 
 static unsigned char *buffer(const qc_tensor *t)
 {
-    unsigned char *data = malloc(t->bytes ? (size_t)t->bytes : 1);
+    unsigned char *data = malloc(memory_tensor_bytes(t) + 1);
     assert_non_null(data);
     return data;
 }
