@@ -374,17 +374,20 @@ static qc_status check_carried(const planner *p)
     return QC_OK;
 }
 
-/* Blocks of fewer than 8 bits a weight have lost what another encoding cannot bring back. */
-static int is_coarse(const qc_coder *e)
+/* Blocks of fewer than 8 bits a weight have lost what another encoding cannot bring back; those that keep their codes
+ * lose nothing more. */
+static int loses_more(const planner *p, const plan_item *item)
 {
-    return e->desc && e->block_cols > 1 && e->row_bytes < e->cols;
+    int coded = item->from.desc && (item->from.block_cols > 1 || model_in_parts(p->model, item->tensor));
+    int coarse = coded && (double)item->stored < plan_weights(item);
+    return coarse && !item->carried && !(item->to.desc && transcode_fits(&item->from, &item->to));
 }
 
 static void warn_of_coarse(const planner *p)
 {
     size_t n = 0;
     for (size_t i = 0; i < p->plan->n_items; i++)
-        n += !p->plan->items[i].carried && is_coarse(&p->plan->items[i].from);
+        n += (size_t)loses_more(p, &p->plan->items[i]);
     if (n)
         log_say(p->job->host, QC_LOG_WARNING,
                 "%zu of %zu tensors come from fewer than 8 bits a weight, and what those have lost adds to the error; "

@@ -24,22 +24,34 @@ static double bits(const plan_item *item)
     return ratio((double)item->bytes * 8, plan_weights(item));
 }
 
-static int widest_name(const plan *p)
+/* Of columns whose texts are of any length. */
+typedef struct widths {
+    int name, from, to;
+} widths;
+
+static void widen(int *width, const char *text)
 {
-    size_t widest = 6;
-    for (size_t i = 0; i < p->n_items; i++) {
-        size_t n = strlen(p->items[i].tensor->name);
-        widest = n > widest ? n : widest;
-    }
-    return (int)(widest > 48 ? 48 : widest);
+    size_t n = strlen(text);
+    *width = n > (size_t)*width ? (int)(n > 48 ? 48 : n) : *width;
 }
 
-static void print_item(const plan_item *item, int width)
+static widths find_widths(const plan *p)
+{
+    widths w = {6, 8, 8};
+    for (size_t i = 0; i < p->n_items; i++) {
+        widen(&w.name, p->items[i].tensor->name);
+        widen(&w.from, p->items[i].tensor->encoding);
+        widen(&w.to, p->items[i].encoding);
+    }
+    return w;
+}
+
+static void print_item(const plan_item *item, const widths *w)
 {
     char shape[100];
     shape_text(item->tensor, shape, sizeof shape);
-    printf("%-*s  %-20s  %-8s  %-8s  %7.4f  %13" PRIu64 "%s%s\n", width, item->tensor->name, shape,
-           item->tensor->encoding, item->carried ? "as it is" : item->encoding, bits(item), item->bytes,
+    printf("%-*s  %-20s  %-*s  %-*s  %7.4f  %13" PRIu64 "%s%s\n", w->name, item->tensor->name, shape, w->from,
+           item->tensor->encoding, w->to, item->carried ? "as it is" : item->encoding, bits(item), item->bytes,
            item->note ? "  " : "", item->note ? item->note : "");
 }
 
@@ -85,20 +97,24 @@ static void print_sums(const plan *p)
     char size[BYTES_TEXT];
     size_t n = add_up(p, sums);
     qsort(sums, n, sizeof *sums, compare_sums);
-    printf("\n%-10s  %7s  %7s  %12s  %7s\n", "encoding", "tensors", "bits", "size", "share");
+    int width = 10;
     for (size_t i = 0; i < n; i++)
-        printf("%-10s  %7zu  %7.4f  %12s  %5.1f %%\n", sums[i].encoding, sums[i].n_tensors,
+        widen(&width, sums[i].encoding);
+    printf("\n%-*s  %7s  %7s  %12s  %7s\n", width, "encoding", "tensors", "bits", "size", "share");
+    for (size_t i = 0; i < n; i++)
+        printf("%-*s  %7zu  %7.4f  %12s  %5.1f %%\n", width, sums[i].encoding, sums[i].n_tensors,
                ratio((double)sums[i].bytes * 8, sums[i].weights), bytes_text(sums[i].bytes, size),
                100 * ratio((double)sums[i].bytes, (double)p->bytes));
 }
 
 static void print_table(const plan *p)
 {
-    int width = widest_name(p);
+    const widths w = find_widths(p);
     char before[BYTES_TEXT], after[BYTES_TEXT];
-    printf("%-*s  %-20s  %-8s  %-8s  %7s  %13s\n", width, "tensor", "shape", "from", "to", "bits", "bytes");
+    printf("%-*s  %-20s  %-*s  %-*s  %7s  %13s\n", w.name, "tensor", "shape", w.from, "from", w.to, "to", "bits",
+           "bytes");
     for (size_t i = 0; i < p->n_items; i++)
-        print_item(&p->items[i], width);
+        print_item(&p->items[i], &w);
     print_sums(p);
     printf("\n%zu tensors: %s at %.3f bits a weight -> %s at %.3f (%.1f %%)\n", p->n_items,
            bytes_text(p->stored, before), p->bits_stored, bytes_text(p->bytes, after), p->bits,
