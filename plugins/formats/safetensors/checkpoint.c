@@ -42,7 +42,7 @@ static int is_embedding(const char *name)
         last--;
     const char *word = name + last;
     for (size_t i = last; i + 5 <= n; i++)
-        if (!strncmp(name + i, "embed", 5) || !strncmp(name + i, "embd.", 4))
+        if (!strncmp(name + i, "embed", 5))
             return 1;
     return n - last == 3 && (!strncmp(word, "wte", 3) || !strncmp(word, "wpe", 3));
 }
