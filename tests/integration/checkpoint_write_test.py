@@ -193,7 +193,10 @@ class Gptq(Case):
         self.assertEqual(config["dynamic"], {
             "+:^model\\.layers\\.0\\.self_attn\\.(?:q_proj|qkv_proj)$": {"bits": 8, "group_size": 32, "sym": True},
             "-:^model\\.layers\\.3\\.mlp\\.down_proj$": {}})
-        self.assertIn("mlp.down_proj", config["modules_in_block_to_quantize"][0])
+        inside = config["modules_in_block_to_quantize"][0]
+        self.assertIn("mlp.up_proj", inside)
+        self.assertEqual([name for name in inside if "down_proj" in name],
+                         [f"model.layers.{i}.mlp.down_proj" for i in (0, 1, 2, 4, 5)])
         arrays = read_folder(folder)
         name = "model.layers.0.self_attn.q_proj"
         values = unpack_gptq(arrays, name, {**config, "bits": 8})

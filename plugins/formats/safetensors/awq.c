@@ -74,9 +74,12 @@ static json_t *quantization(const qc_model *model, const ck_folder *f)
         json_decref(left);
         left = json_null();
     }
-    return json_pack("{s:s, s:i, s:I, s:b, s:s, s:o}", "quant_method", "awq", "bits", BITS, "group_size",
-                     group ? (json_int_t)group : (json_int_t)-1, "zero_point", 1, "version", "gemm",
-                     "modules_to_not_convert", left);
+    json_t *q = json_pack("{s:s, s:i, s:I, s:b, s:s, s:o}", "quant_method", "awq", "bits", BITS, "group_size",
+                          group ? (json_int_t)group : (json_int_t)-1, "zero_point", 1, "version", "gemm",
+                          "modules_to_not_convert", left);
+    if (q && ck_quantizes_head(f))
+        json_object_set_new(q, "lm_head", json_true());
+    return q;
 }
 
 const ck_layout ck_awq = {

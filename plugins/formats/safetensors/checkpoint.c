@@ -149,6 +149,14 @@ int ck_is_left_alone(const qc_tensor *t)
     return t->n_dims >= 2 && ck_module_length(t->name) && !is_embedding(t->name) && !ck_scheme_of(t, &s);
 }
 
+int ck_quantizes_head(const ck_folder *f)
+{
+    for (size_t i = 0; i < f->n; i++)
+        if (ck_is_head(f->linears[i].name))
+            return 1;
+    return 0;
+}
+
 json_t *ck_left_alone(const qc_model *model)
 {
     json_t *names = json_array();

@@ -108,6 +108,7 @@ json_t *ck_left_alone(const qc_model *model); /* names of their modules */
  * the module's own word begins. */
 const char *ck_fused_name(const char *name, size_t *last);
 int ck_is_head(const char *name); /* the output head, or its weight? */
+int ck_quantizes_head(const ck_folder *f);
 
 /* n_lines runs of `bytes` to one array, `stride` bytes apart from byte `at` of it on. */
 qc_status ck_put(const ck_rows *r, int part, uint64_t at, uint64_t stride, const void *data, size_t bytes,

@@ -178,8 +178,20 @@ static const char *in_block(const char *name)
     return NULL;
 }
 
-/* Names within a block of what is quantized, where some is not: then loaders must be told. NULL: no need. Experts are
- * left out: their loaders go by what is stored. */
+/* Is a linear of this name left alone in some other block? */
+static int is_left_elsewhere(const qc_model *model, const char *word)
+{
+    for (size_t i = 0; i < model->n_tensors; i++) {
+        const char *other = ck_is_left_alone(model->tensors[i]) ? in_block(model->tensors[i]->name) : NULL;
+        if (other && !strcmp(other, word))
+            return 1;
+    }
+    return 0;
+}
+
+/* What is quantized, where some is not: then loaders must be told. By the name within a block, or, where only some
+ * blocks' is, by the whole name; loaders compare ends, or look for a part. NULL: no need. Experts are left out: their
+ * loaders go by what is stored. */
 static json_t *quantized_in_block(const qc_model *model, const ck_folder *f)
 {
     json_t *seen = json_object(), *list = json_array();
@@ -187,10 +199,11 @@ static json_t *quantized_in_block(const qc_model *model, const ck_folder *f)
     for (size_t i = 0; i < model->n_tensors; i++)
         some_left = some_left || (!ck_is_head(model->tensors[i]->name) && ck_is_left_alone(model->tensors[i]));
     for (size_t i = 0; some_left && seen && list && i < f->n; i++) {
-        const char *name = in_block(f->linears[i].name);
-        if (!name || strstr(name, "experts."))
+        const char *name = f->linears[i].name, *inside = in_block(name);
+        char word[300];
+        if (!inside || strstr(inside, "experts."))
             continue;
-        char word[200];
+        name = is_left_elsewhere(model, inside) ? name : inside;
         snprintf(word, sizeof word, "%.*s", (int)ck_module_length(name), name);
         if (!json_object_get(seen, word))
             json_array_append_new(list, json_string(word));
@@ -203,14 +216,6 @@ static json_t *quantized_in_block(const qc_model *model, const ck_folder *f)
     return NULL;
 }
 
-static int quantizes_head(const ck_folder *f)
-{
-    for (size_t i = 0; i < f->n; i++)
-        if (ck_is_head(f->linears[i].name))
-            return 1;
-    return 0;
-}
-
 static json_t *quantization(const qc_model *model, const ck_folder *f)
 {
     const ck_scheme *all = usual(f);
@@ -221,7 +226,7 @@ static json_t *quantization(const qc_model *model, const ck_folder *f)
     json_t *q = json_pack("{s:s, s:i, s:I, s:b, s:b, s:s, s:s, s:s, s:b, s:f, s:b, s:{s:[s]}}", "quant_method", "gptq",
                           "bits", (int)all->bits, "group_size", group_size(all), "desc_act", has_order, "sym",
                           all->symmetric, "checkpoint_format", form, "format", form, "pack_dtype", "int32", "lm_head",
-                          quantizes_head(f), "damp_percent", 0.01, "static_groups", 0, "meta", "quantizer",
+                          ck_quantizes_head(f), "damp_percent", 0.01, "static_groups", 0, "meta", "quantizer",
                           "qcore:" QC_SAFETENSORS_VERSION);
     json_t *dynamic = q ? exceptions(model, f, all) : NULL, *inside = q ? quantized_in_block(model, f) : NULL;
     if (json_object_size(dynamic))

@@ -44,7 +44,6 @@ static const struct reason {
     {vllm_gpu, GPTQ, ZEROS, 0, "its GPTQ has no zero points"},
     {vllm_gpu, GPTQ, ORDER, 0, "it takes no column order in groups"},
     {vllm_gpu, GPTQ | AWQ, ODD_GROUP, 0, "its groups have 32, 64 or 128 columns, or all"},
-    {vllm_gpu, PACKED | INT8, HEAD, 0, "a quantized output head is not known to load"},
     {vllm_gpu, PACKED, ZEROS_NOT_4, 1, "with zero points and other than 4 bits, not on every GPU"},
     {vllm_gpu, PACKED, BITS_2 | BITS_3 | BITS_5_6_7, 1, "by its Humming kernels alone"},
 
@@ -53,8 +52,9 @@ static const struct reason {
     {vllm_cpu, GPTQ, ZEROS, 0, "its GPTQ has no zero points"},
     {vllm_cpu, GPTQ, ORDER, 0, "it takes no column order in groups"},
     {vllm_cpu, GPTQ | AWQ | PACKED, ODD_ROWS, 0, "its kernels for a CPU need a multiple of 32 rows"},
-    {vllm_cpu, PACKED | INT8, HEAD, 0, "a quantized output head is not known to load"},
 
+    {transformers, GPTQ, MIXED, 0, "through optimum it takes one scheme for all linears"},
+    {transformers, GPTQ | AWQ, HEAD, 0, "it takes the output head unquantized"},
     {transformers, GPTQ | AWQ, ANY, 1, "through GPTQModel"},
     {transformers, PACKED, ZEROS, 1, "with CompressedTensorsConfig(dequantize=True)"},
 
