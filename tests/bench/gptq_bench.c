@@ -282,8 +282,8 @@ static seconds measure(bench *b, const input_shape *in)
     s.inverse = n * n * n / 3 / ((double)in->rows * n * n / s.update);
     time_fit(b);
     s.feedback = time_rounding(b, 0, 0) * times;
-    s.search = time_rounding(b, 3, 0) * times - s.feedback;
-    s.refine = time_rounding(b, 3, 1) * times - s.feedback - s.search;
+    s.search = time_rounding(b, 2, 0) * times - s.feedback;
+    s.refine = time_rounding(b, 2, 1) * times - s.feedback - s.search;
     for (size_t i = 0; i < b->n_chunks * CHUNK * b->cols; i++)
         b->w[i] = 0.02f * (float)((int)(i * 7919 % 2001) - 1000) * 1e-3f;
     s.fit = time_fit(b) * times;

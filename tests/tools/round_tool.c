@@ -3,7 +3,7 @@
  *     round_tool METHOD PLUGIN ENCODING ROWS COLS IN OUT [chunk=N] [threads=N] [cpu=LEVEL] [order=1] [SETTING=NUMBER ...]
  *
  * IN: weights [ROWS][COLS] and the Gram matrix [COLS][COLS], float32. OUT: values [ROWS][COLS] float32, codes [ROWS][COLS]
- * int32, column order [COLS] uint32; the method's figures go to stdout.
+ * int32, steps and offsets [ROWS][COLS] float32, column order [COLS] uint32; the method's figures go to stdout.
  */
 #include "core/job.h"
 #include "qcore/method.h"
@@ -142,35 +142,46 @@ static void round_all(tool *t)
     free(mean_square);
 }
 
-static void take_codes(tool *t, int32_t *code)
+/* What the packed bytes hold of each weight. */
+typedef struct unpacked {
+    float *value, *step, *offset;
+    int32_t *code;
+} unpacked;
+
+static void unpack_block(const tool *t, const unpacked *u, qc_grid *g, int32_t *tile, size_t row, size_t col)
 {
-    const size_t n = t->coder.block_cols;
-    qc_grid *g = qc_grid_new(t->job, &t->coder);
-    int32_t *tile = room(n * QC_LANES * sizeof *tile);
-    for (size_t row = 0; row < t->rows; row += QC_LANES)
-        for (size_t col = 0; col < t->cols; col += n) {
-            const size_t lanes = t->rows - row < QC_LANES ? t->rows - row : QC_LANES;
-            t->ops.unpack(&t->coder, g, tile, t->bytes + row * t->coder.row_bytes + qc_piece_at(&t->coder, col), lanes);
-            for (size_t l = 0; l < lanes; l++)
-                for (size_t c = 0; c < n; c++)
-                    code[(row + l) * t->cols + col + c] = tile[c * QC_LANES + l];
+    const size_t lanes = t->rows - row < QC_LANES ? t->rows - row : QC_LANES;
+    t->ops.unpack(&t->coder, g, tile, t->bytes + row * t->coder.row_bytes + qc_piece_at(&t->coder, col), lanes);
+    for (size_t l = 0; l < lanes; l++)
+        for (size_t c = 0; c < t->coder.block_cols; c++) {
+            const size_t at = (row + l) * t->cols + col + c, scale = c / qc_sub_cols(&t->coder) * QC_LANES + l;
+            u->code[at] = tile[c * QC_LANES + l];
+            u->step[at] = g->step[scale];
+            u->offset[at] = g->offset[scale];
         }
-    free(tile);
 }
 
 static void write_output(tool *t, const char *path)
 {
     FILE *f = fopen(path, "wb");
     const size_t cells = t->rows * t->cols;
-    float *value = room(cells * sizeof *value);
-    int32_t *code = room(cells * sizeof *code);
-    check(t, qc_decode_rows(t->job, &t->coder, value, t->bytes, t->rows));
-    take_codes(t, code);
-    if (!f || fwrite(value, sizeof *value, cells, f) != cells || fwrite(code, sizeof *code, cells, f) != cells ||
+    const unpacked u = {room(cells * sizeof(float)), room(cells * sizeof(float)), room(cells * sizeof(float)),
+                        room(cells * sizeof(int32_t))};
+    int32_t *tile = room(t->coder.block_cols * QC_LANES * sizeof *tile);
+    qc_grid *g = qc_grid_new(t->job, &t->coder);
+    check(t, qc_decode_rows(t->job, &t->coder, u.value, t->bytes, t->rows));
+    for (size_t row = 0; row < t->rows; row += QC_LANES)
+        for (size_t col = 0; col < t->cols; col += t->coder.block_cols)
+            unpack_block(t, &u, g, tile, row, col);
+    if (!f || fwrite(u.value, sizeof(float), cells, f) != cells || fwrite(u.code, sizeof(int32_t), cells, f) != cells ||
+        fwrite(u.step, sizeof(float), cells, f) != cells || fwrite(u.offset, sizeof(float), cells, f) != cells ||
         fwrite(t->stored, sizeof *t->stored, t->cols, f) != t->cols || fclose(f))
         die("cannot write the output");
-    free(value);
-    free(code);
+    free(u.value);
+    free(u.step);
+    free(u.offset);
+    free(u.code);
+    free(tile);
 }
 
 static void take_option(tool *t, const char *text, unsigned *threads)

@@ -3,7 +3,7 @@
  * only its upper triangle, so rows of H left of a block are gathered from columns. */
 #include "chunk.h"
 
-enum { BLOCK = 256, LD = BLOCK + QC_LANES, MOST_LOOKS = 8 };
+enum { BLOCK = 256, LD = BLOCK + QC_LANES, MOST_LOOKS = 2 };
 
 /* ---- H within blocks: what all chunks need ---- */
 
@@ -147,7 +147,7 @@ static int look_at_tile(const descent *d, const gptq_descent *t, size_t tile)
     return any;
 }
 
-/* A block is looked at until nothing in it changes: that costs little beside telling the other columns. */
+/* Looking twice at a block costs little beside telling the other columns. */
 static int descend_tile(descent *d, size_t tile)
 {
     const gptq_chunk *c = d->c;
@@ -179,7 +179,8 @@ static void tell_others(const descent *d, size_t first)
         }
 }
 
-static int descend_block(descent *d, size_t first)
+/* In the last pass nobody asks any more for the slope of columns that were looked at. */
+static int descend_block(descent *d, size_t first, int last)
 {
     const gptq_chunk *c = d->c;
     int any = 0;
@@ -191,7 +192,7 @@ static int descend_block(descent *d, size_t first)
     for (size_t tile = 0; tile < c->n_tiles; tile++)
         if (d->active[tile])
             any |= descend_tile(d, tile);
-    for (size_t other = 0; any && other < c->p->n; other += BLOCK)
+    for (size_t other = last ? first : 0; any && other < c->p->n; other += BLOCK)
         if (other != first)
             tell_others(d, other);
     return any;
@@ -225,7 +226,7 @@ qc_status gptq_refine(qc_job *job, gptq_chunk *c, const float *gram, int most_pa
         memset(d.next, 0, c->n_tiles);
         any = 0;
         for (size_t first = 0; first < c->p->n; first += BLOCK)
-            any |= descend_block(&d, first);
+            any |= descend_block(&d, first, pass + 1 == most_passes);
     }
     return status;
 }
