@@ -12,7 +12,7 @@ from qcore_methods import Method  # noqa: E402
 COLS = 512
 ENCODINGS = (("legacy", "q4_0"), ("legacy", "q4_1"), ("kquants", "q3_k"), ("kquants", "q4_k"), ("ints", "int4_g128"),
              ("ints", "int3_g128"))
-USUAL = dict(grid=20, weights=1, rows=256, power=0.5, clip=5, clip_to=0.75)
+USUAL = dict(grid=20, weights=1, rows=256, power=0.5, clip=3, clip_to=0.75, shrink=0.5)
 
 
 def inputs(seed, tokens=96, cols=COLS):
@@ -128,30 +128,53 @@ class Awq(unittest.TestCase):
 
 
 class Clip(unittest.TestCase):
-    def block_losses(self, x, w, encoding, data):
-        n = encoding.block_cols
-        error = (encoding.decode(data).astype(np.float64) - w).reshape(len(w), -1, n)
-        blocks = x.astype(np.float64).reshape(len(x), -1, n)
-        gram = np.einsum("tbi,tbj->bij", blocks, blocks) / len(x)
-        return np.einsum("rbi,bij,rbj->rb", error, gram, error)
-
     def clipped(self, w, encoding, share):
         n = encoding.desc.sub_cols or encoding.block_cols
         parts = w.reshape(len(w), -1, n)
         most = np.abs(parts).max(-1, keepdims=True) * np.float32(share)
         return np.clip(parts, -most, most).reshape(w.shape)
 
+    def parts(self, x, errors):
+        """What each block's error does to the output over the samples, and the columns' own loss: [range, row, block]."""
+        n_ranges, rows, blocks, n = errors.shape
+        x = x.astype(np.float64).reshape(len(x), blocks, n)
+        own = np.einsum("grbi,bi->grb", errors**2, mean_square(x.reshape(len(x), -1)).reshape(blocks, n))
+        return np.einsum("grbi,tbi->grbt", errors, x), own
+
+    def losses(self, outputs, own, shrink):
+        return (1 - shrink) * np.mean(outputs**2, -1) + shrink * own
+
+    def descend(self, x, errors, shrink):
+        """Block after block, the best range while the others stay."""
+        part, own = self.parts(x, errors)
+        chosen = np.zeros(errors.shape[1:3], int)
+        rows = np.arange(errors.shape[1])
+        output = part[0].sum(1)
+        for _ in range(3):
+            for block in range(errors.shape[2]):
+                rest = output - part[chosen[:, block], rows, block]
+                chosen[:, block] = np.argmin(self.losses(rest + part[:, :, block], own[:, :, block], shrink), 0)
+                output = rest + part[chosen[:, block], rows, block]
+        return self.losses(output, sum(own[chosen[:, b], rows, b] for b in range(errors.shape[2])), shrink)
+
     def test_best_of_all_ranges(self):
         for plugin, name in ENCODINGS:
             with self.subTest(encoding=name):
                 x, w, encoding = inputs(9), weights(9, 40), Encoding(plugin, name, COLS)
                 importance = np.sqrt(mean_square(x)).astype(np.float32)
+                ranges = [encoding.encode(self.clipped(w, encoding, 1 - 0.25 / 3 * i), importance) for i in range(4)]
                 data = Method("awq", **USUAL).round(x, w, encoding)
-                got = self.block_losses(x, w, encoding, data)
-                tried = [self.block_losses(x, w, encoding, encoding.encode(self.clipped(w, encoding, 1 - 0.05 * i),
-                                                                          importance)) for i in range(6)]
-                np.testing.assert_allclose(got, np.min(tried, 0), rtol=2e-3, atol=1e-9)
-                self.assertLess(got.sum(), tried[0].sum())
+                shape = (len(w), -1, encoding.block_cols)
+                errors = [(encoding.decode(d).astype(np.float64) - w).reshape(shape) for d in [data] + ranges]
+                for block in range(errors[0].shape[1]):  # is what one of the ranges gave
+                    same = [np.all(errors[0][:, block] == e[:, block], -1) for e in errors[1:]]
+                    self.assertTrue(np.any(same, 0).all())
+                part, own = self.parts(x, np.array(errors))
+                loss = self.losses(part.sum(2), own.sum(2), USUAL["shrink"])
+                expected = self.descend(x, np.array(errors[1:]), USUAL["shrink"])
+                np.testing.assert_allclose(loss[0].sum(), expected.sum(), rtol=2e-3)
+                self.assertTrue((loss[0] <= loss[1] * (1 + 1e-5)).all())
+                self.assertLess(loss[0].sum(), 0.99 * loss[1].sum())
 
     def test_chunks(self):
         for plugin, name in ENCODINGS:

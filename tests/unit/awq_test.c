@@ -14,9 +14,9 @@
 
 enum { COLS = 512, ROWS = 150, SAMPLES = 24, MOST_BYTES = ROWS * COLS };
 
-static const test_setting usual[] = {{"grid", 6, NULL},    {"weights", 1, NULL}, {"rows", 70, NULL},
-                                     {"power", 0.5, NULL}, {"clip", 3, NULL},    {"clip_to", 0.75, NULL},
-                                     {NULL, 0, NULL}};
+static const test_setting usual[] = {{"grid", 6, NULL},     {"weights", 1, NULL}, {"rows", 70, NULL},
+                                     {"power", 0.5, NULL},  {"clip", 3, NULL},    {"clip_to", 0.75, NULL},
+                                     {"shrink", 0.5, NULL}, {NULL, 0, NULL}};
 
 static const qc_method_desc *method(void)
 {

@@ -20,6 +20,7 @@ static qc_status awq_create(qc_job *job, const qc_settings *settings, void **out
                      .power = host->number(settings, "power"),
                      .clip = (size_t)host->number(settings, "clip"),
                      .clip_to = (float)host->number(settings, "clip_to"),
+                     .shrink = (float)host->number(settings, "shrink"),
                      .matrix = matrix,
                      .row = row};
     *out = s;

@@ -12,6 +12,7 @@ typedef struct awq_state {
     double power; /* columns count by mean square to this power when scales are fitted */
     size_t clip; /* ranges tried beside a block's own */
     float clip_to; /* the least of them, as a share of its own */
+    float shrink; /* share of the loss that is the columns' own: the samples are few */
     const qc_ops_matrix *matrix;
     const qc_ops_row *row;
 } awq_state;
