@@ -282,17 +282,17 @@ static qc_status add_gram(const recorder *r, qc_job *job, running *m, float *pie
     return status;
 }
 
-/* When the room is full, every other one goes, and from then on every other one comes. */
+/* When the room is full, two of three go, and from then on one of three comes. */
 static void add_samples(running *m, float *samples, const float *x, size_t n_tokens, size_t cols)
 {
     for (size_t t = 0; t < n_tokens; t++) {
         if ((m->count + t) % m->stride != 0)
             continue;
         if (m->n_samples == MOST_SAMPLES) {
-            for (size_t i = 1; i < MOST_SAMPLES / 2; i++)
-                memcpy(samples + i * cols, samples + 2 * i * cols, cols * sizeof *samples);
-            m->n_samples /= 2;
-            m->stride *= 2;
+            m->n_samples = (MOST_SAMPLES + 2) / 3;
+            for (size_t i = 1; i < m->n_samples; i++)
+                memcpy(samples + i * cols, samples + 3 * i * cols, cols * sizeof *samples);
+            m->stride *= 3;
         }
         if ((m->count + t) % m->stride == 0)
             memcpy(samples + m->n_samples++ * cols, x + t * cols, cols * sizeof *samples);

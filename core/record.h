@@ -5,9 +5,9 @@
 #include "core/forward.h"
 #include "core/statistics_impl.h"
 
-/* Rows that are kept of an input as samples: every 2^k-th row that it saw, from its first on, k the least by which they
- * are at most so many. */
-enum { MOST_SAMPLES = 128 };
+/* Rows that are kept of an input as samples: every 3^k-th row that it saw, from its first on, k the least by which they
+ * are at most so many. Of 3, for windows are often 2^n tokens long: every 2^k-th would be each window's first. */
+enum { MOST_SAMPLES = 512 };
 
 typedef struct recorder recorder;
 

@@ -136,7 +136,7 @@ class CalibrateTest(unittest.TestCase):
             absmax = tensors[name + ".absmax"].ravel()
             self.assertTrue((absmax**2 >= mean * (1 - 1e-5)).all())
             self.assertTrue((numpy.abs(samples) <= absmax).all())
-            self.assertEqual(tensors[name + ".n_samples"].ravel().tolist(), [128])  # every 16th of 2048
+            self.assertEqual(tensors[name + ".n_samples"].ravel().tolist(), [228])  # every 9th of 2048
 
     def test_the_gram_matrix_is_that_of_the_samples(self):
         """Where every row is kept as a sample."""
@@ -256,7 +256,7 @@ class CalibrateTest(unittest.TestCase):
             (changed(DOWN + ".gram", (3, 3), -1), {}, 6, "diagonal"),
             (changed(DOWN + ".absmax", 0, -1), {}, 6, "absolute values"),
             (changed(DOWN + ".samples", (0, 0), numpy.inf), {}, 6, "samples"),
-            (changed(DOWN + ".n_samples", 0, 129), {}, 4, "129 samples"),
+            (changed(DOWN + ".n_samples", 0, 513), {}, 4, "513 samples"),
             ({DOWN + ".gram": tensors[DOWN + ".gram"][:5]}, {}, 4, "numbers"),
             ({DOWN + ".samples": tensors[DOWN + ".samples"][:, :5]}, {}, 4, "numbers"),
             ({DOWN + ".absmax": tensors[DOWN + ".absmax"].ravel()[:5]}, {}, 4, "numbers"),

@@ -146,7 +146,7 @@ static void samples_are_evenly_spread(void **state)
     begin(&f, state);
     assert_int_equal(record(&f, QC_STAT_SAMPLES, 333, UINT64_MAX), QC_OK);
     const qc_input *in = statistics_input(f.statistics, gate, 0);
-    size_t stride = 64; /* 5000 / 64 = 78.1: the least power of two by which they are at most 128 */
+    size_t stride = 27; /* 5000 / 27 = 185.2: the least power of three by which they are at most 512 */
     assert_int_equal(in->n_samples, (TOKENS + stride - 1) / stride);
     for (size_t i = 0; i < in->n_samples; i++)
         assert_memory_equal(in->samples + i * COLS, f.x + i * stride * COLS, COLS * sizeof *f.x);
