@@ -374,13 +374,15 @@ static qc_status check_carried(const planner *p)
     return QC_OK;
 }
 
-/* Blocks of fewer than 8 bits a weight have lost what another encoding cannot bring back; those that keep their codes
- * lose nothing more. */
+/* Blocks of fewer than 8 bits a weight have lost what another encoding cannot bring back. Those that keep their codes, in
+ * as many bits, lose nothing more. */
 static int loses_more(const planner *p, const plan_item *item)
 {
     int coded = item->from.desc && (item->from.block_cols > 1 || model_in_parts(p->model, item->tensor));
     int coarse = coded && (double)item->stored < plan_weights(item);
-    return coarse && !item->carried && !(item->to.desc && transcode_fits(&item->from, &item->to));
+    int kept = item->to.desc && transcode_fits(&item->from, &item->to) &&
+               item->from.desc->highest == item->to.desc->highest;
+    return coarse && !item->carried && !kept;
 }
 
 static void warn_of_coarse(const planner *p)

@@ -354,8 +354,8 @@ static size_t check_presets(scratch_folder *s, const char *folder)
 
 static void test_presets_are_whole(void **state)
 {
-    assert_int_equal(check_presets(*state, QC_CONFIG_DIR "/presets"), 17);
-    assert_int_equal(check_presets(*state, QC_TEST_DATA "/fixtures/presets"), 4);
+    assert_int_equal(check_presets(*state, QC_CONFIG_DIR "/presets"), 24);
+    assert_int_equal(check_presets(*state, QC_TEST_DATA "/fixtures/presets"), 3);
 }
 
 static void test_files_that_are_not_there(void **state)
