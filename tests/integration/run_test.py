@@ -197,8 +197,10 @@ class RunTest(unittest.TestCase):
     def test_safetensors_out_keep_the_family_s_names(self):
         folder = self.convert(self.models / "llama", "F16", "hf", format="safetensors")
         self.compare_checkpoints(folder, self.models / "llama")
-        for name in "config.json", "tokenizer.json", "tokenizer_config.json":
+        for name in "tokenizer.json", "tokenizer_config.json":
             self.assertEqual((folder / name).read_bytes(), (self.models / "llama" / name).read_bytes())
+        config = (self.models / "llama" / "config.json").read_text()
+        self.assertEqual((folder / "config.json").read_text(), config.replace('"bfloat16"', '"float16"'))
 
     def test_from_gguf_back_to_the_family_s_names(self):
         f16 = self.convert(self.models / "llama", "F16")
