@@ -101,13 +101,21 @@ class Bench:
         *_, self.imatrix_cpu = self.tool("llama-imatrix", "-m", self.original, "-f", joined, "--process-output", "--no-ppl", "-t",
                                          self.chosen.threads, "-o", self.scratch / "imatrix.gguf")
 
+    def divergence(self, model, text):
+        """What llama-perplexity found. On a busy machine it may end before all its lines are out: then it runs again."""
+        for _ in range(5):
+            printed = self.perplexity(model, text, "--kl-divergence", "--kl-divergence-base", self.scratch / f"{text}.kld")
+            kld, top = re.search(r"Mean\s+KLD:\s*(\S+) ±\s*(\S+)", printed), re.search(r"Same top p:\s*(\S+)", printed)
+            if kld and top:
+                return kld, top
+        raise SystemExit(f"llama-perplexity says no divergence:\n{printed[-1500:]}")
+
     def judge(self, row, model, decoded=None):
         """KLD of every text, by llama-perplexity and by us."""
         for text in self.texts:
-            printed = self.perplexity(decoded or model, text, "--kl-divergence", "--kl-divergence-base", self.scratch / f"{text}.kld")
-            kld = re.search(r"Mean\s+KLD:\s*(\S+) ±\s*(\S+)", printed)
+            kld, top = self.divergence(decoded or model, text)
             row["kld"][text] = [float(kld.group(1)), float(kld.group(2))]
-            row["same_top"][text] = float(re.search(r"Same top p:\s*(\S+)", printed).group(1))
+            row["same_top"][text] = float(top.group(1))
             if not self.chosen.no_own_eval:
                 row["own_kld"][text] = self.own(model, text)
 

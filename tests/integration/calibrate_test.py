@@ -201,6 +201,13 @@ class CalibrateTest(unittest.TestCase):
         same = sum(old[name] == new[name] for name in new)
         self.assertGreater(same, len(new) // 2)  # the rest differ where rounding a mean twice moves a code
 
+    def test_the_name_of_a_text_that_is_shipped(self):
+        options = "--tokens", 1024, "--record", "mean_square"
+        file = qcore.ROOT / "configs" / "calibration" / "mixed.txt"
+        named = self.record(self.scratch / "named.gguf", *options, text="mixed")
+        self.assertEqual(named.read_bytes(), self.record(self.scratch / "file.gguf", *options, text=file).read_bytes())
+        self.expect_error(5, "mixt.*No such file", "calibrate", self.model, "--text", "mixt", "--output", self.scratch / "x.gguf")
+
     def test_the_summary(self):
         arguments = "calibrate", self.model, "--text", TEXT, "--tokens", 1024, "--imatrix"
         process = qcore.run(*arguments, self.scratch / "a.gguf")
