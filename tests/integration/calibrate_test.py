@@ -160,7 +160,7 @@ class CalibrateTest(unittest.TestCase):
 
     def test_same_bytes_for_threads_and_memory(self):
         """Six windows, of which the least memory has room for four at a time."""
-        self.same_bytes(768, ("-t", 1), ("-t", 2), ("-t", 7), ("--memory", "43MiB"))
+        self.same_bytes(768, ("-t", 1), ("-t", 2), ("-t", 7), ("--memory", "56MiB"))
 
     def test_same_bytes_for_cpu_levels(self):
         """Few tokens: the level without vectors takes 60 times as long."""
