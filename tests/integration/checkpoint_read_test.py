@@ -227,6 +227,21 @@ class CodeForCode(Case):
     def test_gptq_of_8_bits(self):
         self.expect_blocks("q8_0", self.codes(8, 64), pf.gptq, gptq_config(8, 64), self.q8_0)
 
+    def test_from_layout_to_layout(self):
+        values, _ = self.write(self.codes(dtype="F16"), pf.gptq, gptq_config())
+        again = self.scratch / "again"
+        recipe = qcore.write_recipe(self.scratch / "again.yaml", self.folder,
+                                    {"path": str(again), "format": "compressed-tensors"},
+                                    quantize={"encoding": "int4_g32", "methods": ["rtn"],
+                                              "rules": [{"role": "token_embd", "encoding": "keep"}]})
+        process = qcore.run("-c", recipe)
+        self.assertEqual(process.returncode, 0, process.stderr)
+        self.folder = again
+        got = self.convert("f32")
+        for name, expected in values.items():
+            found = got[pf.gguf_name(name)]
+            np.testing.assert_array_equal(found, pf.gguf_rows(name, expected), name)
+
     def test_the_plan_says_so(self):
         self.write(self.codes(), pf.gptq, gptq_config())
         recipe = qcore.write_recipe(self.scratch / "recipe.yaml", self.folder, self.scratch / "out.gguf",
