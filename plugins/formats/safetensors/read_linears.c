@@ -303,93 +303,6 @@ static qc_status complete_tensors(const gathering *g, const qc_tensor *shape, pk
     return try_schemes(g, l);
 }
 
-/* ---- which encoding keeps it ---- */
-
-static int is_codes_group(const pk_linear *l)
-{
-    return l->n_groups == 1 || ((l->group == 32 || l->group == 64 || l->group == 128) && l->cols % l->group == 0);
-}
-
-enum { LOOK_BYTES = 1 << 20 }; /* of memory, to look at all scales or zeros of a linear */
-
-static size_t rows_at_once(const pk_linear *l, uint64_t row)
-{
-    uint64_t n = LOOK_BYTES / sizeof(float) / l->n_groups, left = l->rows - row;
-    n = n < 64 ? 64 : n - n % 64;
-    return (size_t)(n < left ? n : left);
-}
-
-/* Can float16 hold them all? */
-static qc_status look_at_scales(pk_reader *r, int *exact)
-{
-    const pk_linear *l = r->linear;
-    qc_status status = QC_OK;
-    *exact = 1;
-    if (!strcmp(l->scales->encoding, "f16"))
-        return QC_OK;
-    for (uint64_t row = 0, n; row < l->rows && *exact && status == QC_OK; row += n) {
-        n = rows_at_once(l, row);
-        status = pk_read_scales(r, row, (size_t)n);
-        const float *scale = r->scales.data;
-        for (size_t i = 0; status == QC_OK && i < n * l->n_groups; i++)
-            *exact &= qc_is_finite(scale[i]) && qc_f32_from_f16(qc_f16_from_f32(scale[i])) == scale[i];
-    }
-    return status;
-}
-
-typedef struct zeros_seen {
-    int all_middle; /* each is 2^(b - 1), so codes are signed ones */
-    int any_first; /* one is 0 */
-} zeros_seen;
-
-static qc_status look_at_zeros(pk_reader *r, zeros_seen *seen)
-{
-    const pk_linear *l = r->linear;
-    const int middle = 1 << (l->bits - 1), highest = (1 << l->bits) - 1;
-    qc_status status = QC_OK;
-    *seen = (zeros_seen){1, 0};
-    for (uint64_t row = 0, n; l->zeros && row < l->rows && status == QC_OK; row += n) {
-        n = rows_at_once(l, row);
-        status = pk_read_zeros(r, row, (size_t)n);
-        const int16_t *zero = r->zeros.data;
-        for (size_t i = 0; status == QC_OK && i < n * l->n_groups; i++) {
-            if (zero[i] < 0 || zero[i] > highest)
-                return pk_bad(r, l->zeros, "a zero point is beyond the range of the codes");
-            seen->all_middle &= zero[i] == middle;
-            seen->any_first |= zero[i] == 0;
-        }
-    }
-    return status;
-}
-
-/* "int4_g128_asym", or f32 where codes cannot be kept as they are. */
-static qc_status choose_encoding(gathering *g, pk_linear *l, char encoding[32])
-{
-    pk_reader *r = &g->reader;
-    int in_order = 1, exact = 1;
-    zeros_seen seen = {1, 0};
-    r->linear = l;
-    qc_status status = l->groups ? pk_read_groups(r, &in_order) : QC_OK;
-    if (status == QC_OK)
-        status = look_at_zeros(r, &seen);
-    l->groups = in_order ? NULL : l->groups;
-    if (seen.any_first && l->zero_rule == PK_ZERO_LESS_ONE) {
-        g->ambiguous = g->n_ambiguous++ ? g->ambiguous : l->zeros->name;
-    }
-    int keeps = l->layout != PK_FP8 && l->bits > 1 && in_order && is_codes_group(l);
-    if (status == QC_OK && keeps)
-        status = look_at_scales(r, &exact);
-    l->signed_codes = seen.all_middle;
-    snprintf(encoding, 32, QC_ENCODING_F32);
-    if (!keeps || !exact)
-        return status;
-    if (is_codes_group(l) && l->group != l->cols)
-        snprintf(encoding, 32, "int%u_g%u%s", l->bits, (unsigned)l->group, l->signed_codes ? "" : "_asym");
-    else
-        snprintf(encoding, 32, "int%u_channel%s", l->bits, l->signed_codes ? "" : "_asym");
-    return status;
-}
-
 /* ---- the whole ---- */
 
 /* What a row of the matrix takes in the files, about. */
@@ -409,7 +322,10 @@ static qc_status report_linear(gathering *g, qc_job *job, const char *name, size
                    .dims = {l->cols, l->rows, 1, 1},
                    .encoding = encoding,
                    .at = number};
-    qc_status status = choose_encoding(g, l, encoding);
+    int ambiguous = 0;
+    qc_status status = pk_choose_encoding(&g->reader, l, encoding, &ambiguous);
+    if (ambiguous)
+        g->ambiguous = g->n_ambiguous++ ? g->ambiguous : l->zeros->name;
     size_t bytes = prefix + sizeof PLAIN_CODES;
     char *full = status == QC_OK ? job->host->alloc(job->host, bytes) : NULL;
     if (status != QC_OK)

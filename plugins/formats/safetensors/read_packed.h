@@ -105,4 +105,10 @@ qc_status pk_read_zeros(pk_reader *r, uint64_t row, size_t n);
 /* Group of every column, u32 [cols]; in_order: column i has group i div `group`. */
 qc_status pk_read_groups(pk_reader *r, int *in_order);
 
+/* ---- what it becomes ---- */
+
+/* "int4_g128_asym" and the like, or "f32" where codes cannot be kept as they are; sets signed_codes, and groups to NULL
+ * where they are in order. ambiguous: zero fields that programs read differently. */
+qc_status pk_choose_encoding(pk_reader *r, pk_linear *l, char encoding[32], int *ambiguous);
+
 #endif
