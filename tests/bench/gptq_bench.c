@@ -112,9 +112,13 @@ static qc_status round_chunk(void *arg, qc_job *job, size_t begin, size_t end)
 
 static double time_rounding(bench *b, double search, double refine)
 {
-    const test_setting settings[] = {{.name = "damp", .number = 0.01}, {.name = "shrink", .number = 0.1},
-                                     {.name = "by_importance", .number = 1}, {.name = "search", .number = search},
-                                     {.name = "refine", .number = refine}, {.name = "passes", .number = 4}, {.name = NULL}};
+    const test_setting settings[] = {{.name = "damp", .number = 0.01},
+                                     {.name = "shrink", .number = 0.1},
+                                     {.name = "by_importance", .number = 1},
+                                     {.name = "search", .number = search},
+                                     {.name = "refine", .number = refine},
+                                     {.name = "passes", .number = 4},
+                                     {.name = NULL}};
     uint32_t seed = 3;
     void *state;
     check(b, b->method->create(b->job, test_settings(settings), &state));
@@ -130,8 +134,10 @@ static double time_rounding(bench *b, double search, double refine)
 
 static double time_prepare(bench *b)
 {
-    const test_setting settings[] = {{.name = "damp", .number = 0.01}, {.name = "shrink", .number = 0.1},
-                                     {.name = "by_importance", .number = 1}, {.name = "refine", .number = 1},
+    const test_setting settings[] = {{.name = "damp", .number = 0.01},
+                                     {.name = "shrink", .number = 0.1},
+                                     {.name = "by_importance", .number = 1},
+                                     {.name = "refine", .number = 1},
                                      {.name = NULL}};
     void *state;
     check(b, b->method->create(b->job, test_settings(settings), &state));
@@ -262,8 +268,8 @@ static void print_input(const input_shape *in, const seconds *s)
     printf("%-21s%6zu ->%6zu  gram%8.2f s %5.0f  cholesky%7.2f s %5.0f  inverse%7.2f s %5.0f\n", in->readers, in->cols,
            in->rows, s->gram, gflops(n * n * n * TOKENS_A_COLUMN, s->gram), s->cholesky, gflops(third, s->cholesky),
            s->prepare - s->cholesky, gflops(third, s->prepare - s->cholesky));
-    printf("%37s  fit %8.2f s  columns %7.2f s  update%7.2f s %5.0f\n", "", s->fit,
-           s->feedback - s->fit - s->update, s->update, gflops(update, s->update));
+    printf("%37s  fit %8.2f s  columns %7.2f s  update%7.2f s %5.0f\n", "", s->fit, s->feedback - s->fit - s->update,
+           s->update, gflops(update, s->update));
     printf("%37s  search%6.2f s  slope %8.2f s %5.0f  descent%7.2f s\n", "", s->search, s->slope,
            gflops(update, s->slope), s->refine - s->slope);
     printf("%37s  all %8.2f s = %.2f x (cholesky, inverse, update), %.2f x with slope, %.2f x with gram too\n", "", all,
@@ -341,8 +347,8 @@ int main(int argc, char **argv)
     printf("\n");
     const double bare = all.cholesky + all.inverse + all.update;
     const double taken = all.prepare + all.feedback + all.search + all.refine;
-    printf("block: %.2f s, %.2f x (cholesky, inverse, update), %.2f x with slope, %.2f x with gram too\n", taken, taken / bare,
-           taken / (bare + all.slope), (taken + all.gram) / (bare + all.slope + all.gram));
+    printf("block: %.2f s, %.2f x (cholesky, inverse, update), %.2f x with slope, %.2f x with gram too\n", taken,
+           taken / bare, taken / (bare + all.slope), (taken + all.gram) / (bare + all.slope + all.gram));
     pool_free(b.pool);
     test_host_end(&b.host);
     return 0;

@@ -62,7 +62,8 @@ static const char *backend_of(const char *cpu)
 
 static void open_host(tool *t, unsigned threads)
 {
-    const qc_backend_desc *backend = (const qc_backend_desc *)(const void *)test_plugin_open(backend_of(t->cpu))->descs[0];
+    const qc_backend_desc *backend =
+        (const qc_backend_desc *)(const void *)test_plugin_open(backend_of(t->cpu))->descs[0];
     test_host_begin(&t->host);
     t->matrix.size = sizeof t->matrix;
     backend->overlay(t->cpu, QC_OPS_MATRIX, &t->matrix, sizeof t->matrix);
@@ -120,7 +121,8 @@ static void round_all(tool *t)
     float *mean_square = room(t->cols * sizeof *mean_square);
     for (size_t c = 0; c < t->cols; c++)
         mean_square[c] = t->gram[c * (t->cols + 1)];
-    const qc_input input = {.size = sizeof input, .cols = t->cols, .n_tokens = 1000, .gram = t->gram, .mean_square = mean_square};
+    const qc_input input = {
+        .size = sizeof input, .cols = t->cols, .n_tokens = 1000, .gram = t->gram, .mean_square = mean_square};
     t->linear = (qc_linear){.size = sizeof t->linear,
                             .name = "blk.0.attn_q.weight",
                             .role = "attn_q",
@@ -135,7 +137,8 @@ static void round_all(tool *t)
     if (t->method->create)
         check(t, t->method->create(t->job, test_settings(t->settings), &t->state));
     if (t->method->prepare)
-        check(t, t->method->prepare(t->job, t->state, &input, t->coder.desc, t->order ? t->stored : NULL, &t->prepared));
+        check(t,
+              t->method->prepare(t->job, t->state, &input, t->coder.desc, t->order ? t->stored : NULL, &t->prepared));
     if (t->order)
         store_in_order(t);
     check(t, t->job->parallel_for(t->job, t->rows, t->chunk, round_rows, t));

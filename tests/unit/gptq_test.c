@@ -118,11 +118,14 @@ static qc_status round_chunks(fixture *f, const void *state, const void *prepare
 /* All that a host does for one linear. */
 static qc_status run(fixture *f)
 {
-    const test_setting settings[] = {
-        {.name = "damp", .number = 0.01},         {.name = "shrink", .number = 0.1},
-        {.name = "search", .number = f->search},  {.name = "refine", .number = f->refine},
-        {.name = "passes", .number = 4},          {.name = "by_importance", .number = 1},
-        {.name = "act_order", .number = f->act_order}, {.name = NULL}};
+    const test_setting settings[] = {{.name = "damp", .number = 0.01},
+                                     {.name = "shrink", .number = 0.1},
+                                     {.name = "search", .number = f->search},
+                                     {.name = "refine", .number = f->refine},
+                                     {.name = "passes", .number = 4},
+                                     {.name = "by_importance", .number = 1},
+                                     {.name = "act_order", .number = f->act_order},
+                                     {.name = NULL}};
     const qc_method_desc *m = gptq();
     void *state = NULL, *prepared = NULL;
     qc_status status = m->create(f->job, test_settings(settings), &state);
@@ -192,8 +195,8 @@ static void test_odd_shapes(void **state)
     static const struct {
         const char *plugin, *encoding;
         size_t rows, cols;
-    } shapes[] = {{"kquants", "q4_k", 1, 256},    {"kquants", "q4_k", 17, 768}, {"legacy", "q5_0", 3, 32},
-                  {"legacy", "q8_0", 33, 288},    {"ints", "int4_g128", 5, 384}, {"ints", "int8_channel", 2, 34},
+    } shapes[] = {{"kquants", "q4_k", 1, 256},     {"kquants", "q4_k", 17, 768},  {"legacy", "q5_0", 3, 32},
+                  {"legacy", "q8_0", 33, 288},     {"ints", "int4_g128", 5, 384}, {"ints", "int8_channel", 2, 34},
                   {"ints", "int8_channel", 7, 600}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         fixture f;

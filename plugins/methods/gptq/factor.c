@@ -162,7 +162,6 @@ static qc_status invert_rows(void *arg, qc_job *job, size_t begin, size_t end)
     return QC_OK;
 }
 
-
 static qc_status invert_factor(qc_job *job, const qc_ops_matrix *ops, const gptq_prepared *p)
 {
     inverse v = {p, gptq_kernels_for(job->host), ops, NULL};

@@ -88,8 +88,8 @@ static qc_status take_slope(qc_job *job, gptq_chunk *c)
     for (size_t first = 0; first < n; first += most) {
         const size_t cols = gptq_least(most, n - first), end = first + cols;
         take_corner(c->p, first, cols, corner);
-        qc_status status = c->ops->gemm(job, c->n_rows, cols, n - end, c->errors + end, n, c->p->factor + end * n + first, n,
-                                        0, below, cols);
+        qc_status status = c->ops->gemm(job, c->n_rows, cols, n - end, c->errors + end, n,
+                                        c->p->factor + end * n + first, n, 0, below, cols);
         if (status == QC_OK)
             status = c->ops->gemm(job, c->n_rows, cols, cols, c->errors + first, n, corner, cols, 0, within, cols);
         if (status != QC_OK)
