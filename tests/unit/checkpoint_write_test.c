@@ -90,7 +90,9 @@ static unsigned char *rows_of(qc_job *job, const qc_coder *e, const qc_tensor *t
     size_t n = (size_t)(t->dims[0] * t->dims[1]);
     float *w = malloc(n * sizeof *w);
     unsigned char *data = malloc((size_t)t->bytes + 1);
-    uint32_t x = (uint32_t)strlen(t->name) * 2654435761u + (uint32_t)(unsigned char)t->name[22];
+    uint32_t x = 0;
+    for (const char *c = t->name; *c; c++)
+        x = x * 31 + (unsigned char)*c;
     assert_non_null(w);
     assert_non_null(data);
     for (size_t i = 0; i < n; i++) {
