@@ -11,7 +11,7 @@ typedef struct input_record {
     float *sums, *means; /* [n_matrices][cols]: of squares; means = sums / counts */
     float *counts; /* [n_matrices]: rows seen */
     float *absmax; /* [n_matrices][cols]; NULL: not known, like the next two */
-    float *gram; /* [n_matrices][cols][cols]: X'X / count */
+    float *gram; /* [n_matrices][cols][cols]: X'X / count, both triangles */
     float *samples, *n_samples; /* [n_matrices][room][cols], of which the first n_samples[matrix] rows are there */
     qc_input *inputs; /* [n_matrices] */
 } input_record;

@@ -7,7 +7,7 @@
 #include "core/statistics_impl.h"
 #include <stdlib.h>
 
-enum { MOST_NAME = 1200 };
+enum { MOST_NAME = 1200, PIECE_ROWS = 64 };
 
 /* A file being read. */
 typedef struct reading {
@@ -82,6 +82,35 @@ static qc_status load_wider(const reading *r, const char *name, const char *suff
     return status == QC_OK ? load_into(r, t, *out) : status;
 }
 
+typedef struct square {
+    float *numbers; /* [n][n] */
+    size_t n;
+} square;
+
+/* In square pieces: one side of each is read or written down its columns. */
+static qc_status mirror_rows(void *arg, qc_job *job, size_t begin, size_t end)
+{
+    const square *s = arg;
+    (void)job;
+    for (size_t first = 0; first < end; first += PIECE_ROWS)
+        for (size_t i = begin; i < end; i++)
+            for (size_t k = first; k < i && k < first + PIECE_ROWS; k++)
+                s->numbers[i * s->n + k] = s->numbers[k * s->n + i];
+    return QC_OK;
+}
+
+/* Others may have stored one triangle: the upper one counts. */
+static qc_status load_gram(const reading *r, const char *name, input_record *to)
+{
+    qc_status status = load_wider(r, name, GRAM_SUFFIX, (const uint64_t[]){to->cols, to->cols, to->n_matrices},
+                                  &to->gram);
+    for (uint64_t i = 0; to->gram && i < to->n_matrices && status == QC_OK; i++) {
+        square matrix = {to->gram + i * to->cols * to->cols, (size_t)to->cols};
+        status = r->job->parallel_for(r->job, matrix.n, PIECE_ROWS, mirror_rows, &matrix);
+    }
+    return status;
+}
+
 /* ---- entries ---- */
 
 /* Columns and matrices must be the weight's. The embedding's may differ: what llama-imatrix records for it is the
@@ -139,7 +168,7 @@ static qc_status load_record(const reading *r, const char *name, const qc_tensor
     if (status == QC_OK)
         status = load_wider(r, name, ABSMAX_SUFFIX, (const uint64_t[]){to->cols, to->n_matrices, 1}, &to->absmax);
     if (status == QC_OK)
-        status = load_wider(r, name, GRAM_SUFFIX, (const uint64_t[]){to->cols, to->cols, to->n_matrices}, &to->gram);
+        status = load_gram(r, name, to);
     if (status == QC_OK)
         status = load_samples(r, name, to);
     return status == QC_OK ? statistics_finish(r->job, name, to) : status;

@@ -118,7 +118,7 @@ class Rounded:
         with tempfile.TemporaryDirectory() as folder:
             source, target = os.path.join(folder, "in"), os.path.join(folder, "out")
             with open(source, "wb") as f:
-                f.write(w.astype("<f4").tobytes() + np.triu(gram).astype("<f4").tobytes())
+                f.write(w.astype("<f4").tobytes() + gram.astype("<f4").tobytes())
             done = subprocess.run([TOOL, "gptq", plugin, encoding, str(rows), str(cols), source, target]
                                   + [f"{k}={v}" for k, v in settings.items()], capture_output=True, text=True)
             if done.returncode:
@@ -276,7 +276,7 @@ class Figures(unittest.TestCase):
     def test_what_is_refused(self):
         w, gram = weights(16, 256), gram_matrix(256, "white")
         for matrix, message in ((0 * gram, "no token of the calibration reached this input"),
-                                (gram + 10 * np.triu(np.ones_like(gram), 1), "not positive definite after damping 1"),
+                                (gram + 10 * (1 - np.eye(256)), "not positive definite after damping 1"),
                                 (np.where(np.eye(256) > 0, gram, np.nan), "NaN or Inf"),
                                 (gram - 3 * np.eye(256), "column 0 in the Gram matrix is negative")):
             with self.subTest(message=message), self.assertRaisesRegex(RuntimeError, message):

@@ -55,7 +55,7 @@ static void fill_gram(float *gram, size_t n)
         x[i] = (float)(rows_random(&seed) >> 8) * 0x1p-23f - 1.0f + (i % 3 ? 0.7f * x[i - 1] : 0.0f);
     for (size_t t = 0; t < TOKENS; t++)
         for (size_t i = 0; i < n; i++)
-            for (size_t j = i; j < n; j++)
+            for (size_t j = 0; j < n; j++)
                 gram[i * n + j] += x[t * n + i] * x[t * n + j] / TOKENS;
     free(x);
 }
@@ -257,15 +257,15 @@ static void test_damping_is_raised(void **state)
     fixture f;
     begin(&f, "kquants", "q4_k", ROWS, COLS);
     for (size_t i = 0; i < COLS; i++)
-        for (size_t j = i; j < COLS; j++)
+        for (size_t j = 0; j < COLS; j++)
             f.gram[i * COLS + j] = i == j ? 1.0f : 0.0f;
-    f.gram[1] = 1.2f; /* of which shrinking leaves 1.08 */
+    f.gram[1] = f.gram[COLS] = 1.2f; /* of which shrinking leaves 1.08 */
     assert_int_equal(run(&f), QC_OK);
     assert_true(told_damping > 0.099 && told_damping < 0.101);
     assert_int_equal(f.host.status, QC_OK);
     end(&f);
     begin(&f, "kquants", "q4_k", ROWS, COLS);
-    f.gram[1] = 100.0f;
+    f.gram[1] = f.gram[COLS] = 100.0f;
     expect_refused(&f, QC_E_NUMERIC, "not positive definite after damping 1");
 }
 
@@ -283,7 +283,7 @@ static void test_bad_numbers(void **state)
     f.gram[9 * (COLS + 1)] = INFINITY;
     expect_refused(&f, QC_E_NUMERIC, "column 9");
     begin(&f, "kquants", "q4_k", ROWS, COLS);
-    f.gram[9 * COLS + 100] = NAN;
+    f.gram[9 * COLS + 100] = f.gram[100 * COLS + 9] = NAN;
     expect_refused(&f, QC_E_NUMERIC, "NaN or Inf");
 }
 

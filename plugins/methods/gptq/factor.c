@@ -33,23 +33,20 @@ static float element(const reversed *r, size_t row, size_t col)
     const size_t a = p->visit[p->n - 1 - row], b = p->visit[p->n - 1 - col];
     if (row == col)
         return p->diagonal[a];
-    const size_t i = input_col(p, a), j = input_col(p, b);
-    return p->keep * (i < j ? r->gram[i * p->n + j] : r->gram[j * p->n + i]);
+    return p->keep * r->gram[input_col(p, a) * p->n + input_col(p, b)];
 }
 
-/* In square pieces: half of the elements come from columns of the Gram matrix. */
 static qc_status fill_rows(void *arg, qc_job *job, size_t begin, size_t end)
 {
     const reversed *r = arg;
     const size_t n = r->p->n;
     uint32_t bad = 0;
-    for (size_t first = begin; first < n; first += PIECE)
-        for (size_t row = begin; row < end; row++)
-            for (size_t col = row > first ? row : first; col < least(first + PIECE, n); col++) {
-                const float v = element(r, row, col);
-                bad |= (uint32_t)!qc_is_finite(v);
-                r->p->factor[row * n + col] = v;
-            }
+    for (size_t row = begin; row < end; row++)
+        for (size_t col = row; col < n; col++) {
+            const float v = element(r, row, col);
+            bad |= (uint32_t)!qc_is_finite(v);
+            r->p->factor[row * n + col] = v;
+        }
     return bad ? qc_fail(job, QC_E_NUMERIC, "the Gram matrix has elements that are NaN or Inf") : QC_OK;
 }
 

@@ -3,12 +3,6 @@
 #include "qcore/lanes.h"
 #include "qcore/variant.h"
 
-#if defined(__GNUC__)
-#define PREFETCH(p) __builtin_prefetch(p)
-#else
-#define PREFETCH(p) ((void)(p))
-#endif
-
 /* ---- errors of earlier steps ---- */
 
 enum { AT_ONCE = 4 }; /* steps whose sums are kept in registers */
@@ -303,18 +297,31 @@ static int descend(const gptq_descent *d, size_t c, size_t end, const float *ste
     return any;
 }
 
-enum { AHEAD = 4, LINE = 16 }; /* rows; floats of a cache line */
+enum { STRIP = 4 * QC_LANES }; /* sums that are kept in registers */
 
-/* Rows lie far apart: the next ones are called for early. */
-static void gather(float *to, size_t to_ld, const float *from, size_t ld, size_t n, const uint16_t *list,
-                   size_t n_listed)
+static void spread_strip(float *y, const float *h, size_t ld, const gptq_change *changes, size_t n_changes)
 {
-    for (size_t i = 0; i < n; i++) {
-        const float *row = from + i * ld;
-        for (size_t j = 0; i + AHEAD < n && j < GPTQ_PANEL; j += LINE)
-            PREFETCH(row + AHEAD * ld + j);
-        for (size_t k = 0; k < n_listed; k++)
-            to[list[k] * to_ld + i] = row[list[k]];
+    float y0[QC_LANES], y1[QC_LANES], y2[QC_LANES], y3[QC_LANES];
+    for (size_t l = 0; l < QC_LANES; l++) {
+        y0[l] = y[l];
+        y1[l] = y[l + QC_LANES];
+        y2[l] = y[l + 2 * QC_LANES];
+        y3[l] = y[l + 3 * QC_LANES];
+    }
+    for (size_t i = 0; i < n_changes; i++) {
+        const float *row = h + changes[i].col * ld, delta = changes[i].delta;
+        for (size_t l = 0; l < QC_LANES; l++) {
+            y0[l] -= delta * row[l];
+            y1[l] -= delta * row[l + QC_LANES];
+            y2[l] -= delta * row[l + 2 * QC_LANES];
+            y3[l] -= delta * row[l + 3 * QC_LANES];
+        }
+    }
+    for (size_t l = 0; l < QC_LANES; l++) {
+        y[l] = y0[l];
+        y[l + QC_LANES] = y1[l];
+        y[l + 2 * QC_LANES] = y2[l];
+        y[l + 3 * QC_LANES] = y3[l];
     }
 }
 
@@ -322,6 +329,15 @@ static void subtract(float *y, const float *x, float f, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         y[i] -= f * x[i];
+}
+
+static void spread(float *y, size_t n, const float *h, size_t ld, const gptq_change *changes, size_t n_changes)
+{
+    size_t i = 0;
+    for (; i + STRIP <= n; i += STRIP)
+        spread_strip(y + i, h + i, ld, changes, n_changes);
+    for (size_t k = 0; i < n && k < n_changes; k++)
+        subtract(y + i, h + changes[k].col * ld + i, changes[k].delta, n - i);
 }
 
 /* ---- */
@@ -345,7 +361,6 @@ const gptq_kernels QC_VARIANT_NAME(gptq_kernels) = {
     .round = round_columns,
     .search = search,
     .descend = descend,
-    .gather = gather,
-    .subtract = subtract,
+    .spread = spread,
     .invert = invert,
 };

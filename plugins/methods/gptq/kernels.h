@@ -38,6 +38,12 @@ typedef struct gptq_descent {
     const gptq_codes *codes;
 } gptq_descent;
 
+/* One value that has changed. */
+typedef struct gptq_change {
+    uint32_t col; /* in its block */
+    float delta; /* times what shrinking leaves of H */
+} gptq_change;
+
 typedef struct gptq_kernels {
     /* x of steps [k, end) less the errors of steps [j, j_end). */
     void (*catch_up)(const gptq_tile *t, size_t j, size_t j_end, size_t k, size_t end);
@@ -48,10 +54,8 @@ typedef struct gptq_kernels {
     void (*search)(const gptq_tile *t, size_t k, size_t end, const gptq_search *s);
     /* One look at columns [c, end), which share step[lane]; did a code change? */
     int (*descend)(const gptq_descent *d, size_t c, size_t end, const float *step, int32_t *code);
-    /* Columns list[0 .. n_listed) of n rows, as rows: to[j][i] = from[i][j]. */
-    void (*gather)(float *to, size_t to_ld, const float *from, size_t ld, size_t n, const uint16_t *list,
-                   size_t n_listed);
-    void (*subtract)(float *y, const float *x, float f, size_t n); /* y -= f x */
+    /* y -= delta h[col], one change after another; h: rows of n columns, ld apart. */
+    void (*spread)(float *y, size_t n, const float *h, size_t ld, const gptq_change *changes, size_t n_changes);
     /* u = inverse of upper triangular a, both [n][n]; u is 0 below the diagonal. */
     void (*invert)(float *u, const float *a, size_t n);
 } gptq_kernels;

@@ -1,6 +1,5 @@
 /* Coordinate descent on codes. The slope g is kept for all columns; in blocks of columns codes are changed one by one, 16
- * rows at a time, then all that changed in a block is taken from the slope of the other columns. The Gram matrix has
- * only its upper triangle, so rows of H left of a block are gathered from columns. */
+ * rows at a time, then all that changed in a block is taken from the slope of the other columns. */
 #include "chunk.h"
 
 enum { BLOCK = 256, LD = BLOCK + QC_LANES, MOST_LOOKS = 2 };
@@ -19,8 +18,7 @@ static size_t input_col(const gptq_prepared *p, size_t col)
 
 static float gram_at(const gptq_prepared *p, const float *gram, size_t a, size_t b)
 {
-    const size_t i = input_col(p, a), j = input_col(p, b);
-    return i < j ? gram[i * p->n + j] : gram[j * p->n + i];
+    return gram[input_col(p, a) * p->n + input_col(p, b)];
 }
 
 static qc_status take_block(void *arg, qc_job *job, size_t begin, size_t end)
@@ -45,22 +43,15 @@ qc_status gptq_take_blocks(qc_job *job, const float *gram, gptq_prepared *p)
     return job->parallel_for(job, p->n, BLOCK, take_block, &b);
 }
 
-typedef struct change {
-    uint32_t col; /* in the block */
-    float delta; /* of the value, times what shrinking leaves of H */
-} change;
-
 typedef struct descent {
     gptq_chunk *c;
     const float *gram;
     size_t first, n; /* columns of the block */
-    float *beside; /* [col][LD] of H for other columns */
+    float *beside; /* [col][LD] of H for other columns, where their order is not the Gram matrix's */
     float *g, *delta; /* [col][lane] */
-    change *changes; /* [row][BLOCK] */
+    gptq_change *changes; /* [row][BLOCK] */
     size_t *n_changes; /* of a row */
     unsigned char *changed; /* [col]: did any row change it? */
-    uint16_t *list; /* those columns */
-    size_t n_listed;
     unsigned char *active, *next; /* [tile]: is it looked at in this pass, and in the next? */
 } descent;
 
@@ -101,20 +92,16 @@ static qc_status take_slope(qc_job *job, gptq_chunk *c)
     return QC_OK;
 }
 
-/* Rows of H for columns [first, first + n), at those columns of the block that changed: they lie in the Gram matrix right of
- * the block; left of it they are gathered from its columns. */
+/* Rows of H for columns [first, first + n), at the columns of the block, at those that changed at least. */
 static const float *rows_beside(const descent *d, size_t first, size_t n, size_t *ld)
 {
     const gptq_prepared *p = d->c->p;
-    *ld = p->n;
-    if (first > d->first && !p->input_col)
-        return d->gram + d->first * p->n + first;
-    *ld = LD;
+    *ld = p->input_col ? LD : p->n;
     if (!p->input_col)
-        d->c->kernels->gather(d->beside, LD, d->gram + first * p->n + d->first, p->n, n, d->list, d->n_listed);
-    for (size_t i = 0; p->input_col && i < n; i++)
-        for (size_t k = 0; k < d->n_listed; k++)
-            d->beside[d->list[k] * LD + i] = gram_at(p, d->gram, first + i, d->first + d->list[k]);
+        return d->gram + d->first * p->n + first;
+    for (size_t k = 0; k < d->n; k++)
+        for (size_t i = 0; d->changed[k] && i < n; i++)
+            d->beside[k * LD + i] = gram_at(p, d->gram, d->first + k, first + i);
     return d->beside;
 }
 
@@ -128,9 +115,7 @@ static void note_changes(descent *d, size_t tile)
             const size_t row = tile * QC_LANES + l;
             if (delta == 0.0f)
                 continue;
-            d->changes[row * BLOCK + d->n_changes[row]++] = (change){(uint32_t)i, delta * d->c->p->keep};
-            if (!d->changed[i])
-                d->list[d->n_listed++] = (uint16_t)i;
+            d->changes[row * BLOCK + d->n_changes[row]++] = (gptq_change){(uint32_t)i, delta * d->c->p->keep};
             d->changed[i] = 1;
         }
 }
@@ -173,10 +158,7 @@ static void tell_others(const descent *d, size_t first)
     size_t ld;
     const float *rows = rows_beside(d, first, n, &ld);
     for (size_t row = 0; row < c->n_rows; row++)
-        for (size_t i = 0; i < d->n_changes[row]; i++) {
-            const change *k = &d->changes[row * BLOCK + i];
-            c->kernels->subtract(c->w + row * c->p->n + first, rows + k->col * ld, k->delta, n);
-        }
+        c->kernels->spread(c->w + row * c->p->n + first, n, rows, ld, d->changes + row * BLOCK, d->n_changes[row]);
 }
 
 /* In the last pass nobody asks any more for the slope of columns that were looked at. */
@@ -186,7 +168,6 @@ static int descend_block(descent *d, size_t first, int last)
     int any = 0;
     d->first = first;
     d->n = gptq_least(BLOCK, c->p->n - first);
-    d->n_listed = 0;
     memset(d->changed, 0, BLOCK);
     memset(d->n_changes, 0, c->n_tiles * QC_LANES * sizeof *d->n_changes);
     for (size_t tile = 0; tile < c->n_tiles; tile++)
@@ -207,10 +188,9 @@ static int take_room(qc_job *job, descent *d)
     d->changes = job->scratch(job, rows * BLOCK * sizeof *d->changes);
     d->n_changes = job->scratch(job, rows * sizeof *d->n_changes);
     d->changed = job->scratch(job, BLOCK);
-    d->list = job->scratch(job, BLOCK * sizeof *d->list);
     d->active = job->scratch(job, 2 * d->c->n_tiles);
     d->next = d->active ? d->active + d->c->n_tiles : NULL;
-    return d->beside && d->g && d->changes && d->n_changes && d->changed && d->list && d->active;
+    return d->beside && d->g && d->changes && d->n_changes && d->changed && d->active;
 }
 
 qc_status gptq_refine(qc_job *job, gptq_chunk *c, const float *gram, int most_passes)

@@ -20,7 +20,7 @@ typedef struct qc_input {
     size_t cols;
     uint64_t n_tokens; /* rows of X that were seen */
     const float *mean_square, *absmax; /* [cols] */
-    const float *gram; /* [cols][cols], X'X / n_tokens, upper triangle */
+    const float *gram; /* [cols][cols], X'X / n_tokens, symmetric: both triangles are there */
     const float *samples; /* [n_samples][cols] */
     size_t n_samples;
 } qc_input;
