@@ -4,6 +4,7 @@
 #include "core/log.h"
 #include "core/record.h"
 #include "core/units.h"
+#include "core/yaml.h"
 #include <stdlib.h>
 
 /* Where an item of the block stands. */
@@ -47,9 +48,13 @@ qc_status blocks_wanted(qc_job *job, registry *r, const recipe *rec, int *wanted
     *wanted = rec->calibration.sequential != SEQUENTIAL_NONE;
     for (size_t i = 0; i < rec->quantize.n_methods && status == QC_OK; i++) {
         const void *desc;
-        status = registry_open(r, job, "method", rec->quantize.methods[i].id, &desc);
+        const plugin_use *use = &rec->quantize.methods[i];
+        char where[300];
+        status = registry_open(r, job, "method", use->id, &desc);
         const qc_method_desc *d = desc;
         *wanted |= status == QC_OK && (d->transform || (d->statistics & ~sums));
+        if (status != QC_OK && *place_text(use->at, where, sizeof where))
+            job_add_context(job, "%s", where);
     }
     *wanted = *wanted && rec->calibration.text.n && !rec->calibration.output;
     return status;
@@ -137,8 +142,8 @@ static void warn_of_few_tokens(const block_run *b, qc_job *job)
     if (!widest || tokens >= each * (double)widest->tensor->dims[0])
         return;
     log_say(job->host, QC_LOG_WARNING,
-            "%.0f tokens of calibration are few for %s, which has %llu columns: %s wants %.0f a column, %.0f tokens", tokens,
-            widest->tensor->name, (unsigned long long)widest->tensor->dims[0], use->id, each,
+            "%.0f tokens of calibration are few for %s, which has %llu columns: %s wants %.0f a column, %.0f tokens",
+            tokens, widest->tensor->name, (unsigned long long)widest->tensor->dims[0], use->id, each,
             each * (double)widest->tensor->dims[0]);
 }
 
@@ -352,7 +357,8 @@ static qc_status fold_row(void *arg, qc_job *job, size_t begin, size_t end)
     const block_run *b = f->run;
     size_t cols = (size_t)b->model->tensors[f->item].dims[0];
     int changed;
-    return pipeline_folded(b->pipeline, job, f->item, begin, end - begin, b->values[f->item][0] + begin * cols, &changed);
+    return pipeline_folded(b->pipeline, job, f->item, begin, end - begin, b->values[f->item][0] + begin * cols,
+                           &changed);
 }
 
 /* Later passes of the block see it with all factors folded in, so that nothing is scaled twice. */

@@ -318,8 +318,7 @@ static qc_status check_method(planner *p, const plugin_use *use, const struct st
         status = check_family(p, use);
     if (status == QC_OK && is_last && !method->round)
         status = fail_at(p->job, use->at, QC_E_INVALID,
-                         "method %s scales channels and does not round: let one that rounds follow it",
-                         use->id);
+                         "method %s scales channels and does not round: let one that rounds follow it", use->id);
     if (status == QC_OK && !is_last && !method->transform)
         status = fail_at(p->job, use->at, QC_E_INVALID,
                          "method %s rounds, so none can follow it: the last one of quantize.methods rounds, those "

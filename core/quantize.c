@@ -137,9 +137,8 @@ static qc_status open_blocks(quantization *q, qc_job *job)
     qc_status status = QC_OK;
     if (!q->statistics)
         status = blocks_wanted(job, q->session->registry, q->recipe, &by_blocks);
-    return status == QC_OK && by_blocks
-               ? blocks_open(job, q->session->registry, q->pipeline, q->plan, &q->blocks)
-               : status;
+    return status == QC_OK && by_blocks ? blocks_open(job, q->session->registry, q->pipeline, q->plan, &q->blocks)
+                                        : status;
 }
 
 /* Statistics that came from a file may serve another scheme too: factors scale a copy, read again. */
@@ -154,9 +153,8 @@ static qc_status run_all(quantization *q, qc_job *job)
     }
     for (uint32_t block = 0; q->statistics && block < blocks && status == QC_OK; block++)
         status = pipeline_transform(q->pipeline, job, q->statistics, block);
-    return status == QC_OK
-               ? pipeline_run(q->pipeline, job, NULL, q->plan->n_items, q->statistics, s->progress)
-               : status;
+    return status == QC_OK ? pipeline_run(q->pipeline, job, NULL, q->plan->n_items, q->statistics, s->progress)
+                           : status;
 }
 
 qc_status quantization_work(quantization *q, qc_job *job)

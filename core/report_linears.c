@@ -44,8 +44,8 @@ static size_t rank_of(const linear_result *linears, size_t n, size_t one)
 {
     size_t rank = 0;
     for (size_t i = 0; i < n; i++)
-        rank += linears[i].energy > 0 && (loss(&linears[i]) > loss(&linears[one]) ||
-                                          (loss(&linears[i]) >= loss(&linears[one]) && i < one));
+        rank += linears[i].energy > 0 &&
+                (loss(&linears[i]) > loss(&linears[one]) || (loss(&linears[i]) >= loss(&linears[one]) && i < one));
     return rank;
 }
 
@@ -68,8 +68,8 @@ void linears_print(const linear_result *linears, size_t n, FILE *file)
             print_line(&linears[i], file);
     if (measured > MOST_LINES)
         fprintf(file, "  (the %d of %zu that lost most; --json has all)\n", MOST_LINES, measured);
-    fprintf(file, "  %-*s  %-10s  %9.3e  %9.3e  %6.1f %%\n", NAME_WIDTH - 12, "mean", "", before / energy, after / energy,
-            100 * ratio(after, before));
+    fprintf(file, "  %-*s  %-10s  %9.3e  %9.3e  %6.1f %%\n", NAME_WIDTH - 12, "mean", "", before / energy,
+            after / energy, 100 * ratio(after, before));
     fprintf(file,
             "  error of outputs: mean square over the calibration text, relative to the outputs', by about %d rows of "
             "each;\n  nearest: had every weight been rounded to the nearest, each block on its own\n",

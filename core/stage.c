@@ -321,7 +321,8 @@ static void add_up(const pipeline *p, const size_t *items, size_t n)
     }
 }
 
-qc_status pipeline_run(pipeline *p, qc_job *job, const size_t *items, size_t n, const statistics *known, progress *shown)
+qc_status pipeline_run(pipeline *p, qc_job *job, const size_t *items, size_t n, const statistics *known,
+                       progress *shown)
 {
     stage s = {.pipeline = p, .statistics = known, .shown = shown};
     qc_status status = list_portions(&s, job, items, n);

@@ -112,8 +112,7 @@ static work *find_work(const pipeline *p, const char *name)
 /* A vector may be of plain numbers; a matrix has to be rounded anyway, or factors would cost what is now exact. */
 static int can_scale(const work *w)
 {
-    return w->view && w->from.desc && w->to.desc && w->n_matrices == 1 &&
-           (is_vector(w->item->tensor) || has_grid(w));
+    return w->view && w->from.desc && w->to.desc && w->n_matrices == 1 && (is_vector(w->item->tensor) || has_grid(w));
 }
 
 static void describe(axis_end *end, const axis *a, int reader)
@@ -359,8 +358,8 @@ static qc_status apply(axis *a, qc_job *job, const float *factor)
     for (size_t i = 0; i < a->n_writers && status == QC_OK; i++)
         status = times(job, &a->ends[i].work->factors.divide, a->api.n_channels, factor, NULL);
     for (size_t i = 0; i < a->n_readers && status == QC_OK; i++)
-        status = times(job, &a->ends[MAX_ENDS + i].work->factors.multiply, a->ends[MAX_ENDS + i].work->from.cols, factor,
-                       a->map);
+        status = times(job, &a->ends[MAX_ENDS + i].work->factors.multiply, a->ends[MAX_ENDS + i].work->from.cols,
+                       factor, a->map);
     if (status == QC_OK && a->api.input)
         status = scale_record(a->statistics, job, a->ends[MAX_ENDS].work, factor, a->map);
     return status;
