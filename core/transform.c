@@ -352,6 +352,22 @@ static qc_status scale_record(statistics *s, qc_job *job, const work *reader, co
     return status;
 }
 
+/* Readers share one record where it was recorded, and have one each where it was read from a file. */
+static qc_status scale_records(const axis *a, qc_job *job, const float *factor)
+{
+    qc_status status = QC_OK;
+    for (size_t i = 0; i < a->n_readers && status == QC_OK; i++) {
+        const work *w = a->ends[MAX_ENDS + i].work;
+        const qc_input *input = statistics_input(a->statistics, w->item->tensor->name, 0);
+        int again = 0;
+        for (size_t k = 0; k < i && !again; k++)
+            again = statistics_input(a->statistics, a->ends[MAX_ENDS + k].work->item->tensor->name, 0) == input;
+        if (input && !again)
+            status = scale_record(a->statistics, job, w, factor, a->map);
+    }
+    return status;
+}
+
 static qc_status apply(axis *a, qc_job *job, const float *factor)
 {
     qc_status status = QC_OK;
@@ -360,9 +376,7 @@ static qc_status apply(axis *a, qc_job *job, const float *factor)
     for (size_t i = 0; i < a->n_readers && status == QC_OK; i++)
         status = times(job, &a->ends[MAX_ENDS + i].work->factors.multiply, a->ends[MAX_ENDS + i].work->from.cols,
                        factor, a->map);
-    if (status == QC_OK && a->api.input)
-        status = scale_record(a->statistics, job, a->ends[MAX_ENDS].work, factor, a->map);
-    return status;
+    return status == QC_OK ? scale_records(a, job, factor) : status;
 }
 
 static qc_status ask(axis *a, qc_job *job, const opened_method *m)
