@@ -6,9 +6,18 @@
 #include "core/units.h"
 #include "core/yaml.h"
 #include <stdlib.h>
+#include <unistd.h>
 
 /* Where an item of the block stands. */
 enum { UNSEEN, SEEN, READY, DONE };
+
+/* Of the inputs of the block that has most. */
+typedef struct input_bytes {
+    uint64_t widest; /* one input, while it is recorded */
+    uint64_t all; /* all of them, while they are recorded */
+    uint64_t held; /* all of them, afterwards */
+    uint64_t first; /* what transforms want of all of them */
+} input_bytes;
 
 struct block_run {
     registry *registry;
@@ -23,8 +32,9 @@ struct block_run {
     statistics *statistics;
     recorder *recorder;
     uint64_t room; /* for statistics, what is prepared from them, and the workers' chunks */
-    uint64_t least; /* of it, for the largest input alone */
+    input_bytes inputs;
     uint64_t chosen; /* by the inputs of this pass, while they are recorded */
+    int all_fit; /* all inputs of a block at once */
     int first_pass, one_stage; /* one_stage: an input at a time, as the block computes them */
     int stage_chosen;
     unsigned char *state; /* one an item */
@@ -67,10 +77,9 @@ static uint64_t plus(uint64_t a, uint64_t b)
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;
 }
 
-/* While it is recorded; and afterwards, beside what the method prepares from it. */
-static uint64_t input_peak(const block_run *b, uint64_t cols, uint64_t n_matrices)
+/* While it is recorded. */
+static uint64_t input_peak(uint32_t wants, uint64_t cols, uint64_t n_matrices)
 {
-    uint32_t wants = b->round_wants | b->transform_wants;
     return plus(record_bytes(wants, cols, n_matrices), recording_bytes(wants, cols, n_matrices));
 }
 
@@ -79,69 +88,108 @@ static uint64_t rounding_bytes(const block_run *b)
     return plus(pipeline_prepared_bytes(b->pipeline), pipeline_worker_bytes(b->pipeline));
 }
 
-/* The largest input alone, and all inputs of a block at once. */
-static void measure_inputs(const block_run *b, uint64_t *one, uint64_t *all)
+static void add_input(input_bytes *block, const block_run *b, const model_tensor *t)
 {
-    uint64_t block = 0;
-    *one = *all = 0;
+    uint32_t wants = b->round_wants | b->transform_wants;
+    uint64_t cols = t->dims[0], n = t->dims[2] * t->dims[3], peak = input_peak(wants, cols, n);
+    block->widest = peak > block->widest ? peak : block->widest;
+    block->all = plus(block->all, peak);
+    block->held = plus(block->held, record_bytes(wants, cols, n));
+    if (b->transform_wants)
+        block->first = plus(block->first, input_peak(b->transform_wants, cols, n));
+}
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static input_bytes measure_inputs(const block_run *b)
+{
+    input_bytes most = {0}, block = {0};
     for (size_t i = 0; i < b->model->n_tensors; i++) {
         const model_tensor *t = &b->model->tensors[i];
-        block = i > 0 && t->layer != t[-1].layer ? 0 : block;
+        if (i > 0 && t->layer != t[-1].layer)
+            block = (input_bytes){0};
         if (!calibration_is_linear(t) || calibration_is_shared(b->model, t))
             continue;
-        uint64_t bytes = input_peak(b, t->dims[0], t->dims[2] * t->dims[3]);
-        block = plus(block, bytes);
-        *one = bytes > *one ? bytes : *one;
-        *all = block > *all ? block : *all;
+        add_input(&block, b, t);
+        most = (input_bytes){larger(most.widest, block.widest), larger(most.all, block.all),
+                             larger(most.held, block.held), larger(most.first, block.first)};
     }
+    return most;
+}
+
+/* Block after block, all inputs must be seen before any of its weights is replaced: at once, or what later ones see would
+ * depend on memory. */
+static uint64_t least_inputs(const block_run *b)
+{
+    int at_once = b->recipe->calibration.sequential == SEQUENTIAL_BLOCK;
+    uint64_t few = plus(b->inputs.widest, b->inputs.first);
+    return at_once || few > b->inputs.all ? b->inputs.all : few;
+}
+
+static qc_status refuse_memory(const block_run *b, qc_job *job, uint64_t run, uint64_t least)
+{
+    char needed[BYTES_TEXT], running[BYTES_TEXT], inputs[BYTES_TEXT], allowed[BYTES_TEXT];
+    int at_once = b->recipe->calibration.sequential == SEQUENTIAL_BLOCK;
+    return qc_fail(job, QC_E_LIMIT,
+                   "%s needs %s of memory: %s to run it and %s for the statistics of %s and what is made of them; "
+                   "run.memory allows %s (--memory %lluMiB is enough%s)",
+                   b->model->path, bytes_text(plus(run, least), needed), bytes_text(run, running),
+                   bytes_text(least, inputs), at_once ? "all inputs of a block" : "its widest input",
+                   bytes_text(b->recipe->run.memory, allowed), (unsigned long long)((plus(run, least) >> 20) + 1),
+                   at_once ? "; calibration.sequential: linear holds one input at a time" : "");
+}
+
+/* All inputs of a block at once where they fit, and of what is then left half for more threads that round. */
+static uint64_t room_for_inputs(const block_run *b, uint64_t limit)
+{
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    uint64_t wanted = plus(b->inputs.all, rounding_bytes(b)), workers = pipeline_worker_bytes(b->pipeline);
+    if (wanted >= limit)
+        return limit;
+    workers = cpus > 1 && workers < UINT64_MAX / (uint64_t)cpus ? workers * (uint64_t)(cpus - 1) : 0;
+    return wanted + (workers < (limit - wanted) / 2 ? workers : (limit - wanted) / 2);
 }
 
 /* The forward pass gets what is left when all inputs of a block are recorded at once, or what it cannot do without. */
 static qc_status open_forward(block_run *b, qc_job *job)
 {
-    char needed[BYTES_TEXT], running[BYTES_TEXT], inputs[BYTES_TEXT], allowed[BYTES_TEXT];
-    uint64_t limit = b->recipe->run.memory, one, all;
+    uint64_t limit = b->recipe->run.memory, windows = calibration_windows_bytes(&b->windows);
     qc_status status = forward_open(job, b->registry, b->model, limit, NULL, &b->forward);
     if (status != QC_OK)
         return status;
-    measure_inputs(b, &one, &all);
-    uint64_t run = plus(forward_least_memory(b->forward), calibration_windows_bytes(&b->windows));
-    b->least = plus(one, rounding_bytes(b));
-    if (plus(run, b->least) > limit)
-        return qc_fail(job, QC_E_LIMIT,
-                       "%s needs %s of memory: %s to run it and %s for the statistics of its widest input and what "
-                       "is made of them; run.memory allows %s (--memory %lluMiB is enough)",
-                       b->model->path, bytes_text(plus(run, b->least), needed), bytes_text(run, running),
-                       bytes_text(b->least, inputs), bytes_text(limit, allowed),
-                       (unsigned long long)((plus(run, b->least) >> 20) + 1));
-    uint64_t wanted = plus(all, rounding_bytes(b));
-    b->room = wanted < limit - run ? wanted : limit - run;
+    b->inputs = measure_inputs(b);
+    uint64_t run = plus(forward_least_memory(b->forward), windows), least = plus(least_inputs(b), rounding_bytes(b));
+    if (plus(run, least) > limit)
+        return refuse_memory(b, job, run, least);
+    b->room = room_for_inputs(b, limit - run);
+    b->all_fit = b->inputs.all <= b->room - rounding_bytes(b);
     forward_free(b->forward);
     b->forward = NULL;
-    return forward_open(job, b->registry, b->model, limit - b->room - calibration_windows_bytes(&b->windows), NULL,
-                        &b->forward);
+    return forward_open(job, b->registry, b->model, limit - b->room - windows, NULL, &b->forward);
 }
 
 /* ---- opening ---- */
 
-/* What a Gram matrix of more columns than tokens knows is little more than those tokens. */
-static void warn_of_few_tokens(const block_run *b, qc_job *job)
+void blocks_warn_of_few_tokens(const qc_host *host, registry *r, const plan *planned, double tokens)
 {
-    const recipe *rec = b->recipe;
+    const recipe *rec = planned->recipe;
     const plugin_use *use = rec->quantize.n_methods ? &rec->quantize.methods[rec->quantize.n_methods - 1] : NULL;
-    const plugin_entry *e = use ? registry_entry(b->registry, "method", use->id) : NULL;
+    const plugin_entry *e = use ? registry_entry(r, "method", use->id) : NULL;
     const char *text = e ? entry_value(e, "tokens") : NULL;
-    double each = text ? strtod(text, NULL) : 0, tokens = (double)b->windows.starts[b->windows.n];
+    double each = text ? strtod(text, NULL) : 0;
     const plan_item *widest = NULL;
-    for (size_t i = 0; i < b->plan->n_items; i++) {
-        const plan_item *item = &b->plan->items[i];
+    for (size_t i = 0; i < planned->n_items; i++) {
+        const plan_item *item = &planned->items[i];
         int counts = calibration_is_linear(item->tensor) && !item->carried && item->to.desc && item->to.block_cols != 1;
         if (counts && (!widest || item->tensor->dims[0] > widest->tensor->dims[0]))
             widest = item;
     }
     if (!widest || tokens >= each * (double)widest->tensor->dims[0])
         return;
-    log_say(job->host, QC_LOG_WARNING,
+    log_say(host, QC_LOG_WARNING,
             "%.0f tokens of calibration are few for %s, which has %llu columns: %s wants %.0f a column, %.0f tokens",
             tokens, widest->tensor->name, (unsigned long long)widest->tensor->dims[0], use->id, each,
             each * (double)widest->tensor->dims[0]);
@@ -160,7 +208,7 @@ static qc_status open_parts(block_run *b, qc_job *job)
     b->statistics = statistics_new(b->room);
     if (!b->state || !b->items || !b->values || !b->statistics)
         return no_memory(job);
-    warn_of_few_tokens(b, job);
+    blocks_warn_of_few_tokens(job->host, b->registry, b->plan, (double)b->windows.starts[b->windows.n]);
     return recorder_new(job, b->statistics, b->round_wants | b->transform_wants, &b->recorder);
 }
 
@@ -211,9 +259,9 @@ void blocks_free(block_run *b)
 
 qc_status blocks_threads(const block_run *b, qc_job *job, unsigned wanted, unsigned *n)
 {
-    uint64_t limit = b->recipe->run.memory, largest, all;
-    measure_inputs(b, &largest, &all);
-    return pipeline_threads(b->pipeline, job, wanted, limit - b->room + largest, n);
+    uint64_t held = b->room - rounding_bytes(b);
+    held = b->inputs.held < held ? b->inputs.held : held;
+    return pipeline_threads(b->pipeline, job, wanted, b->recipe->run.memory - b->room + held, n);
 }
 
 /* ---- progress ---- */
@@ -223,11 +271,12 @@ static uint64_t tokens(const block_run *b)
     return b->windows.starts[b->windows.n];
 }
 
-/* Passes through a block, about: an input at a time runs about half of it for each. */
+/* Passes through a block, about: one for each of four inputs where they are taken one at a time. */
 static uint64_t passes(const block_run *b)
 {
     static const uint64_t n[] = {1, 2, 5}; /* in the order of SEQUENTIAL_* */
-    return n[b->recipe->calibration.sequential];
+    int in_stages = b->recipe->calibration.sequential == SEQUENTIAL_LINEAR;
+    return n[b->recipe->calibration.sequential] + (in_stages && b->transform_wants ? 1 : 0);
 }
 
 uint64_t blocks_block_steps(const block_run *b)
@@ -263,12 +312,19 @@ static int needs_rounding(const block_run *b, size_t n, const model_tensor *cons
     return 0;
 }
 
+static int fits(const block_run *b, uint64_t peak)
+{
+    uint64_t room = b->room - rounding_bytes(b) - (b->first_pass ? b->inputs.first : 0);
+    return b->all_fit || plus(b->chosen, peak) <= room;
+}
+
 /* All of an input where it fits beside those that are recorded already; else what transforms want, and the rest in
  * another pass. */
 static uint32_t choose(void *arg, size_t n, const model_tensor *const *weights, int *is_last)
 {
     block_run *b = arg;
-    uint64_t peak = input_peak(b, weights[0]->dims[0], weights[0]->dims[2] * weights[0]->dims[3]);
+    uint64_t peak = input_peak(b->round_wants | b->transform_wants, weights[0]->dims[0],
+                               weights[0]->dims[2] * weights[0]->dims[3]);
     uint32_t little = b->first_pass ? b->transform_wants : 0;
     if (b->state[item_of(b, weights[0])] == DONE)
         return 0;
@@ -276,7 +332,7 @@ static uint32_t choose(void *arg, size_t n, const model_tensor *const *weights, 
         mark(b, n, weights, SEEN);
         return little;
     }
-    if (!needs_rounding(b, n, weights) || plus(b->chosen, peak) > b->room - rounding_bytes(b)) {
+    if (!needs_rounding(b, n, weights) || !fits(b, peak)) {
         mark(b, n, weights, needs_rounding(b, n, weights) ? SEEN : READY);
         return little;
     }
@@ -435,9 +491,7 @@ static qc_status record_rest(block_run *b, qc_job *job, uint32_t block)
 /* One pass where all inputs fit: it then goes on to the next block at once. */
 static qc_status run_whole(block_run *b, qc_job *job, uint32_t block)
 {
-    uint64_t one, all;
-    measure_inputs(b, &one, &all);
-    int fits = all <= b->room - rounding_bytes(b), keep = fits && !b->recipe->calibration.sequential;
+    int keep = b->all_fit && !b->recipe->calibration.sequential;
     b->one_stage = 0;
     qc_status status = record(b, job, block, 1, keep);
     if (status == QC_OK)

@@ -111,6 +111,9 @@ static qc_status make_plan(session *s, qc_job *job, run_state *r)
     uint64_t blocks = model_count(r->model, "block_count", 0, 1);
     r->quantization.plan->calibration_bytes = bytes;
     r->quantization.plan->calibration_tokens = blocks ? steps / blocks : 0;
+    if (r->quantization.plan->calibration_tokens)
+        blocks_warn_of_few_tokens(job->host, s->registry, r->quantization.plan,
+                                  (double)r->quantization.plan->calibration_tokens);
     return QC_OK;
 }
 

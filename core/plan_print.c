@@ -107,6 +107,38 @@ static void print_sums(const plan *p)
                100 * ratio((double)sums[i].bytes, (double)p->bytes));
 }
 
+/* "equalize, gptq": what is done, one after the other. */
+static void print_methods(const plan *p)
+{
+    const char *const sequential[] = {"", ", from blocks as they are written", ", from linears as they are written"};
+    char size[BYTES_TEXT];
+    for (size_t i = 0; i < p->recipe->quantize.n_methods; i++)
+        printf("%s%s", i ? ", " : "methods: ", p->recipe->quantize.methods[i].id);
+    printf("%s", p->recipe->quantize.n_methods ? "\n" : "");
+    if (p->calibration_tokens)
+        printf("calibration: %llu tokens%s, about %s of memory\n", (unsigned long long)p->calibration_tokens,
+               sequential[p->recipe->calibration.sequential], bytes_text(p->calibration_bytes, size));
+}
+
+/* Reasons begin in one column, and no line ends in blanks. */
+static void print_loaders(const plan *p)
+{
+    int width = 9;
+    for (size_t i = 0; i < p->n_loaders; i++)
+        widen(&width, p->loaders[i].name);
+    printf("\nloaded by\n");
+    for (size_t i = 0; i < p->n_loaders; i++) {
+        const char *why = p->loaders[i].why;
+        const char *answer = p->loaders[i].takes ? "yes" : "no";
+        printf("  %-*s  ", width, p->loaders[i].name);
+        if (why)
+            printf("%-3s  %s\n", answer, why);
+        else
+            printf("%s\n", answer);
+    }
+    printf("\n");
+}
+
 static void print_table(const plan *p)
 {
     const widths w = find_widths(p);
@@ -119,13 +151,10 @@ static void print_table(const plan *p)
     printf("\n%zu tensors: %s at %.3f bits a weight -> %s at %.3f (%.1f %%)\n", p->n_items,
            bytes_text(p->stored, before), p->bits_stored, bytes_text(p->bytes, after), p->bits,
            100 * ratio((double)p->bytes, (double)p->stored));
-    if (p->calibration_tokens)
-        printf("calibration: %llu tokens, about %s of memory\n", (unsigned long long)p->calibration_tokens,
-               bytes_text(p->calibration_bytes, before));
-    for (size_t i = 0; i < p->n_loaders; i++)
-        printf("%s%-24s %-3s  %s\n", i ? "" : "\nloaded by\n", p->loaders[i].name, p->loaders[i].takes ? "yes" : "no",
-               p->loaders[i].why ? p->loaders[i].why : "");
-    printf("%soutput: %s (%s); nothing was written\n", p->n_loaders ? "\n" : "", p->recipe->output.path, p->format);
+    print_methods(p);
+    if (p->n_loaders)
+        print_loaders(p);
+    printf("output: %s (%s); nothing was written\n", p->recipe->output.path, p->format);
 }
 
 static void put_item(json_out *j, const plan_item *item)
@@ -156,6 +185,10 @@ static void print_json(const plan *p)
     put_json_text(&j, "model", p->model->path);
     put_json_text(&j, "output", p->recipe->output.path);
     put_json_text(&j, "format", p->format);
+    put_json_list(&j, "methods");
+    for (size_t i = 0; i < p->recipe->quantize.n_methods; i++)
+        put_json_text(&j, NULL, p->recipe->quantize.methods[i].id);
+    put_json_end_list(&j);
     put_json_list(&j, "tensors");
     for (size_t i = 0; i < p->n_items; i++)
         put_item(&j, &p->items[i]);

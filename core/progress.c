@@ -95,8 +95,9 @@ enum { RATE_TEXT = 48 };
 static const char *rate_text(uint64_t done, double seconds, const progress_unit *unit, char text[RATE_TEXT])
 {
     double rate = seconds > 0 ? (double)done / seconds : 0;
-    if (unit->name)
-        snprintf(text, RATE_TEXT, "%7.0f %.24s/s", rate / (double)unit->steps, unit->name);
+    double steps = rate / (double)unit->steps;
+    if (unit->name) /* of blocks, which may take a minute, two digits */
+        snprintf(text, RATE_TEXT, "%7.*f %.24s/s", steps >= 10 ? 0 : steps >= 0.995 ? 1 : 2, steps, unit->name);
     else
         snprintf(text, RATE_TEXT, "%7.1f MB/s", rate * 1e-6);
     return text;

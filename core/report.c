@@ -109,10 +109,10 @@ static void print_worst(const report *r, FILE *file)
 {
     size_t worst[WORST], n = find_worst(r, worst);
     if (n > 0)
-        fprintf(file, "\n  %-40s %-12s  %13s\n", "most damaged", "encoding", "squared error");
+        fprintf(file, "\n  %-40s %-14s  %13s\n", "most damaged", "encoding", "squared error");
     for (size_t i = 0; i < n; i++) {
         const item_result *result = &r->results[worst[i]];
-        fprintf(file, "  %-40s %-12s  %13.3e\n", r->plan->items[worst[i]].tensor->name,
+        fprintf(file, "  %-40s %-14s  %13.3e\n", r->plan->items[worst[i]].tensor->name,
                 r->plan->items[worst[i]].encoding, ratio(result->error, result->energy));
     }
 }

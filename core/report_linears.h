@@ -5,7 +5,7 @@
 #include "core/jsonout.h"
 #include "core/pipeline.h"
 
-void linears_print(const linear_result *linears, size_t n, FILE *file); /* nothing where none was measured */
+void linears_print(const linear_result *linears, size_t n, FILE *file); /* nothing where nothing is known of any */
 void linears_json(const linear_result *linears, size_t n, json_out *out); /* a list "linears" of an open object */
 
 #endif
