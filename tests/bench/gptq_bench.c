@@ -117,7 +117,8 @@ static double time_rounding(bench *b, double search, double refine)
                                      {.name = "by_importance", .number = 1},
                                      {.name = "search", .number = search},
                                      {.name = "refine", .number = refine},
-                                     {.name = "passes", .number = 4},
+                                     {.name = "rescale", .number = 1},
+                                     {.name = "passes", .number = 3},
                                      {.name = NULL}};
     uint32_t seed = 3;
     void *state;

@@ -15,7 +15,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
 from qcore_encodings import LANES, Coder, Encoding  # noqa: E402
 
 TOOL = os.path.join(os.environ.get("QCORE_BUILD", "build"), "tests", "tools", "round_tool")
-DEFAULTS = {"damp": 0.01, "shrink": 0.1, "search": 2, "refine": 1, "passes": 4, "by_importance": 1}
+DEFAULTS = {"damp": 0.01, "shrink": 0.1, "search": 2, "refine": 1, "rescale": 1, "passes": 3,
+            "by_importance": 1}
 PLAIN = {"damp": 0.01, "shrink": 0, "search": 0, "refine": 0, "by_importance": 0}
 ENCODINGS = [("kquants", "q2_k"), ("kquants", "q3_k"), ("kquants", "q4_k"), ("kquants", "q5_k"), ("kquants", "q6_k"),
              ("legacy", "q4_0"), ("legacy", "q4_1"), ("legacy", "q5_0"), ("legacy", "q5_1"), ("legacy", "q8_0"),
@@ -207,6 +208,15 @@ class Objective(unittest.TestCase):
                     theirs, _ = reference(w, h, Scales(Encoding(plugin, name, 512)), np.arange(512))
                     self.assertLessEqual(loss(w, ours.values, h), loss(w, theirs, h))
 
+    def test_scales_of_coarse_codes_move(self):
+        w, gram = weights(32, 768), gram_matrix(768, "mixed")
+        h = regularized(gram)
+        for plugin, name in (("kquants", "q2_k"), ("kquants", "q3_k"), ("ints", "int3_g128"), ("ints", "int2_g64_asym")):
+            with self.subTest(encoding=name):
+                with_it = loss(w, Rounded(w, gram, plugin, name, **DEFAULTS).values, h)
+                without = loss(w, Rounded(w, gram, plugin, name, **dict(DEFAULTS, rescale=0)).values, h)
+                self.assertLess(with_it, 0.995 * without)
+
     def test_float32_is_enough(self):
         """A large and very eccentric matrix without shrinkage: within half a percent of float64."""
         w, gram = weights(32, 2048), gram_matrix(2048, "eccentric")
@@ -250,7 +260,7 @@ def has_avx2():
 class SameBytes(unittest.TestCase):
     def test_chunks_threads_and_levels(self):
         w, gram = weights(70, 768), gram_matrix(768, "eccentric")
-        for plugin, name in (("kquants", "q2_k"), ("legacy", "iq4_nl"), ("ints", "int3_channel_asym")):
+        for plugin, name in (("kquants", "q2_k"), ("legacy", "iq4_nl"), ("ints", "int3_channel_asym"), ("ints", "int3_g128")):
             first = Rounded(w, gram, plugin, name, **DEFAULTS)
             for options in ({"chunk": 16}, {"chunk": 48, "threads": 3}, {"cpu": "x86-v3"}, {"cpu": "reference"}):
                 if options.get("cpu") == "x86-v3" and not has_avx2():

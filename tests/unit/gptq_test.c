@@ -122,6 +122,7 @@ static qc_status run(fixture *f)
                                      {.name = "shrink", .number = 0.1},
                                      {.name = "search", .number = f->search},
                                      {.name = "refine", .number = f->refine},
+                                     {.name = "rescale", .number = 1},
                                      {.name = "passes", .number = 4},
                                      {.name = "by_importance", .number = 1},
                                      {.name = "act_order", .number = f->act_order},

@@ -55,7 +55,7 @@ static inline qc_grid gptq_grid(const gptq_chunk *c, size_t tile, size_t col)
                      .state = c->state + block * c->state_bytes};
 }
 
-/* refine.c: coordinate descent on the codes, from the errors that rounding left. gram: the input's. */
-qc_status gptq_refine(qc_job *job, gptq_chunk *c, const float *gram, int most_passes);
+/* refine.c: coordinate descent on codes and scales, from the errors that rounding left. gram: the input's. */
+qc_status gptq_refine(qc_job *job, gptq_chunk *c, const float *gram, const gptq_settings *s);
 
 #endif

@@ -33,6 +33,7 @@ static qc_status gptq_create(qc_job *job, const qc_settings *settings, void **ou
     s->shrink = (float)host->number(settings, "shrink");
     s->search = (int)host->number(settings, "search");
     s->refine = host->number(settings, "refine") != 0.0;
+    s->rescale = host->number(settings, "rescale") != 0.0;
     s->passes = (int)host->number(settings, "passes");
     s->by_importance = host->number(settings, "by_importance") != 0.0;
     s->act_order = host->number(settings, "act_order") != 0.0;

@@ -14,7 +14,7 @@
 
 typedef struct gptq_settings {
     float damp, shrink;
-    int search, refine, passes, by_importance, act_order;
+    int search, refine, rescale, passes, by_importance, act_order;
 } gptq_settings;
 
 /* What is kept of one input for one shape of blocks.

@@ -281,6 +281,15 @@ static int move_codes(const gptq_descent *d, size_t c, const float *step, int32_
     return any;
 }
 
+/* All values of column c by delta. */
+static void change_column(const gptq_descent *d, size_t c, const float *delta)
+{
+    const float *h = d->h + c * d->ld;
+    for (size_t i = 0; i < d->n; i++)
+        for (size_t l = 0; l < QC_LANES; l++)
+            d->g[i * QC_LANES + l] -= delta[l] * h[i];
+}
+
 static int descend(const gptq_descent *d, size_t c, size_t end, const float *step, int32_t *code)
 {
     int any = 0;
@@ -289,12 +298,110 @@ static int descend(const gptq_descent *d, size_t c, size_t end, const float *ste
         if (!move_codes(d, c, step, code, delta))
             continue;
         any = 1;
-        const float *h = d->h + c * d->ld;
-        for (size_t i = 0; i < d->n; i++)
-            for (size_t l = 0; l < QC_LANES; l++)
-                d->g[i * QC_LANES + l] -= delta[l] * h[i];
+        change_column(d, c, delta);
     }
     return any;
+}
+
+/* ---- scales, once codes are chosen ---- */
+
+/* The error when a sub-block's step changes by s and its offset by o: ss s^2 + 2 so s o + oo o^2 - 2 (gs s + go o). */
+typedef struct bowl {
+    float ss[QC_LANES], so[QC_LANES], oo, gs[QC_LANES], go[QC_LANES];
+} bowl;
+
+static void take_bowl(const gptq_descent *d, size_t c, size_t end, const float *level, bowl *b)
+{
+    memset(b, 0, sizeof *b);
+    for (size_t i = c; i < end; i++) {
+        const float *h = d->h + i * d->ld, *g = d->g + i * QC_LANES, *own = level + (i - c) * QC_LANES;
+        float row[QC_LANES] = {0}, sum = 0.0f;
+        for (size_t j = c; j < end; j++) {
+            sum += h[j];
+            for (size_t l = 0; l < QC_LANES; l++)
+                row[l] += h[j] * level[(j - c) * QC_LANES + l];
+        }
+        b->oo += sum;
+        for (size_t l = 0; l < QC_LANES; l++) {
+            b->ss[l] += own[l] * row[l];
+            b->so[l] += row[l];
+            b->gs[l] += own[l] * g[l];
+            b->go[l] += g[l];
+        }
+    }
+}
+
+typedef struct scales {
+    float step[QC_LANES], offset[QC_LANES];
+} scales;
+
+/* Where a neighbour costs less than what is best so far, it takes its place. */
+static int try_neighbour(const bowl *b, const scales *now, const scales *tried, float *least, scales *best)
+{
+    int any = 0;
+    for (size_t l = 0; l < QC_LANES; l++) {
+        const float s = tried->step[l] - now->step[l], o = tried->offset[l] - now->offset[l];
+        const float bent = s * (s * b->ss[l] + 2.0f * o * b->so[l]) + o * o * b->oo;
+        const float cost = 1.001f * bent - 2.0f * (s * b->gs[l] + o * b->go[l]);
+        const int better = tried->step[l] != 0.0f && now->step[l] != 0.0f && cost < least[l];
+        least[l] = better ? cost : least[l];
+        best->step[l] = better ? tried->step[l] : best->step[l];
+        best->offset[l] = better ? tried->offset[l] : best->offset[l];
+        any |= better;
+    }
+    return any;
+}
+
+static void put_scales(const gptq_search *s, const scales *from)
+{
+    memcpy(s->grid->step + (size_t)s->sub * QC_LANES, from->step, sizeof from->step);
+    memcpy(s->grid->offset + (size_t)s->sub * QC_LANES, from->offset, sizeof from->offset);
+}
+
+/* To the neighbours with the least error, lane by lane; 0: nothing moves. */
+static int choose_scales(const gptq_search *s, const bowl *b, const scales *now, scales *best)
+{
+    float least[QC_LANES] = {0};
+    scales tried;
+    int any = 0;
+    *best = *now;
+    for (int32_t i = -s->reach; i <= s->reach; i++)
+        for (int32_t k = -s->reach; k <= s->reach; k++) {
+            s->coder->ops->neighbour(s->coder, s->grid, s->sub, i, k, tried.step, tried.offset);
+            any |= try_neighbour(b, now, &tried, least, best);
+        }
+    if (!any)
+        return 0;
+    put_scales(s, best);
+    if (s->coder->ops->adopt(s->coder, s->grid))
+        return 1;
+    put_scales(s, now);
+    return 0;
+}
+
+static int rescale(const gptq_descent *d, size_t c, size_t end, const gptq_search *s, const int32_t *code)
+{
+    const size_t at = (size_t)s->sub * QC_LANES;
+    float level[GPTQ_SEARCH_COLS * QC_LANES];
+    scales now, best;
+    bowl b;
+    for (size_t i = 0; i < (end - c) * QC_LANES; i += QC_LANES)
+        levels_of(d->codes, code + i, level + i);
+    memcpy(now.step, s->grid->step + at, sizeof now.step);
+    memcpy(now.offset, s->grid->offset + at, sizeof now.offset);
+    take_bowl(d, c, end, level, &b);
+    if (!choose_scales(s, &b, &now, &best))
+        return 0;
+    for (size_t i = c; i < end; i++) {
+        const float *own = level + (i - c) * QC_LANES;
+        float delta[QC_LANES], *sum = d->delta + i * QC_LANES;
+        for (size_t l = 0; l < QC_LANES; l++) {
+            delta[l] = (best.step[l] * own[l] + best.offset[l]) - (now.step[l] * own[l] + now.offset[l]);
+            sum[l] += delta[l];
+        }
+        change_column(d, i, delta);
+    }
+    return 1;
 }
 
 enum { STRIP = 4 * QC_LANES }; /* sums that are kept in registers */
@@ -361,6 +468,7 @@ const gptq_kernels QC_VARIANT_NAME(gptq_kernels) = {
     .round = round_columns,
     .search = search,
     .descend = descend,
+    .rescale = rescale,
     .spread = spread,
     .invert = invert,
 };

@@ -54,6 +54,8 @@ typedef struct gptq_kernels {
     void (*search)(const gptq_tile *t, size_t k, size_t end, const gptq_search *s);
     /* One look at columns [c, end), which share step[lane]; did a code change? */
     int (*descend)(const gptq_descent *d, size_t c, size_t end, const float *step, int32_t *code);
+    /* Moves the scales of a sub-block, columns [c, end) with these codes, to the neighbours with the least error. */
+    int (*rescale)(const gptq_descent *d, size_t c, size_t end, const gptq_search *s, const int32_t *code);
     /* y -= delta h[col], one change after another; h: rows of n columns, ld apart. */
     void (*spread)(float *y, size_t n, const float *h, size_t ld, const gptq_change *changes, size_t n_changes);
     /* u = inverse of upper triangular a, both [n][n]; u is 0 below the diagonal. */

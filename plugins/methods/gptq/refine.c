@@ -2,7 +2,7 @@
  * rows at a time, then all that changed in a block is taken from the slope of the other columns. */
 #include "chunk.h"
 
-enum { BLOCK = 256, LD = BLOCK + QC_LANES, MOST_LOOKS = 2 };
+enum { BLOCK = 256, LD = BLOCK + QC_LANES, MOST_LOOKS = 2, MOST_RESCALES = 2, REACH = 2, COARSE = 8 };
 
 /* ---- H within blocks: what all chunks need ---- */
 
@@ -47,11 +47,12 @@ typedef struct descent {
     gptq_chunk *c;
     const float *gram;
     size_t first, n; /* columns of the block */
-    float *beside; /* [col][LD] of H for other columns, where their order is not the Gram matrix's */
+    float *beside; /* [col][LD] of H for other columns */
     float *g, *delta; /* [col][lane] */
     gptq_change *changes; /* [row][BLOCK] */
     size_t *n_changes; /* of a row */
     unsigned char *changed; /* [col]: did any row change it? */
+    int rescales; /* do scales move in this pass? */
     unsigned char *active, *next; /* [tile]: is it looked at in this pass, and in the next? */
 } descent;
 
@@ -92,17 +93,18 @@ static qc_status take_slope(qc_job *job, gptq_chunk *c)
     return QC_OK;
 }
 
-/* Rows of H for columns [first, first + n), at the columns of the block, at those that changed at least. */
-static const float *rows_beside(const descent *d, size_t first, size_t n, size_t *ld)
+/* Rows of H for columns [first, first + n), those that changed, close together: rows of the Gram matrix often lie a
+ * multiple of the cache's sets apart. */
+static void take_rows_beside(const descent *d, size_t first, size_t n)
 {
     const gptq_prepared *p = d->c->p;
-    *ld = p->input_col ? LD : p->n;
-    if (!p->input_col)
-        return d->gram + d->first * p->n + first;
-    for (size_t k = 0; k < d->n; k++)
-        for (size_t i = 0; d->changed[k] && i < n; i++)
-            d->beside[k * LD + i] = gram_at(p, d->gram, d->first + k, first + i);
-    return d->beside;
+    for (size_t k = 0; k < d->n; k++) {
+        float *to = d->beside + k * LD;
+        if (d->changed[k] && !p->input_col)
+            memcpy(to, d->gram + (d->first + k) * p->n + first, n * sizeof *to);
+        for (size_t i = 0; d->changed[k] && p->input_col && i < n; i++)
+            to[i] = gram_at(p, d->gram, d->first + k, first + i);
+    }
 }
 
 /* ---- one block of columns ---- */
@@ -132,6 +134,22 @@ static int look_at_tile(const descent *d, const gptq_descent *t, size_t tile)
     return any;
 }
 
+/* Sub-blocks that lie in the block. */
+static int rescale_tile(const descent *d, const gptq_descent *t, size_t tile)
+{
+    const gptq_chunk *c = d->c;
+    const size_t n = c->shape.sub_cols;
+    int any = 0;
+    for (size_t i = 0; i + n <= d->n; i += n) {
+        const size_t col = d->first + i, block = col / c->shape.block_cols * c->shape.block_cols;
+        qc_grid grid = gptq_grid(c, tile, block);
+        const gptq_search s = {
+            .coder = c->coder, .grid = &grid, .codes = &c->codes, .sub = (uint32_t)((col - block) / n), .reach = REACH};
+        any |= c->kernels->rescale(t, i, i + n, &s, gptq_code(c, tile, col));
+    }
+    return any;
+}
+
 /* Looking twice at a block costs little beside telling the other columns. */
 static int descend_tile(descent *d, size_t tile)
 {
@@ -143,6 +161,8 @@ static int descend_tile(descent *d, size_t tile)
     memset(d->delta, 0, d->n * QC_LANES * sizeof *d->delta);
     while (looks < MOST_LOOKS && look_at_tile(d, &tile_descent, tile))
         looks++;
+    if (d->rescales && rescale_tile(d, &tile_descent, tile))
+        looks += 1 + look_at_tile(d, &tile_descent, tile);
     if (!looks)
         return 0;
     qc_rows_from_tile(g, c->p->n, d->g, gptq_lanes(c, tile), d->n);
@@ -155,10 +175,9 @@ static void tell_others(const descent *d, size_t first)
 {
     const gptq_chunk *c = d->c;
     const size_t n = gptq_least(BLOCK, c->p->n - first);
-    size_t ld;
-    const float *rows = rows_beside(d, first, n, &ld);
+    take_rows_beside(d, first, n);
     for (size_t row = 0; row < c->n_rows; row++)
-        c->kernels->spread(c->w + row * c->p->n + first, n, rows, ld, d->changes + row * BLOCK, d->n_changes[row]);
+        c->kernels->spread(c->w + row * c->p->n + first, n, d->beside, LD, d->changes + row * BLOCK, d->n_changes[row]);
 }
 
 /* In the last pass nobody asks any more for the slope of columns that were looked at. */
@@ -193,20 +212,32 @@ static int take_room(qc_job *job, descent *d)
     return d->beside && d->g && d->changes && d->n_changes && d->changed && d->active;
 }
 
-qc_status gptq_refine(qc_job *job, gptq_chunk *c, const float *gram, int most_passes)
+/* Passes in which scales move. Of codes with many levels most move a little at each, all columns of a sub-block change,
+ * and telling the others would take longer than what it buys is worth. */
+static int count_rescales(const gptq_chunk *c, const gptq_settings *s)
+{
+    const qc_ops_encoding *ops = c->coder->ops;
+    const int can = ops->neighbour && ops->adopt && c->shape.sub_cols <= GPTQ_SEARCH_COLS &&
+                    BLOCK % c->shape.sub_cols == 0;
+    return s->rescale && can && c->codes.n_levels <= COARSE ? MOST_RESCALES : 0;
+}
+
+qc_status gptq_refine(qc_job *job, gptq_chunk *c, const float *gram, const gptq_settings *s)
 {
     descent d = {.c = c, .gram = gram};
     if (!take_room(job, &d))
         return job->fail(job, QC_E_NOMEM, "out of memory for coordinate descent");
+    const int most_rescales = count_rescales(c, s);
     qc_status status = take_slope(job, c);
     int any = status == QC_OK;
     memset(d.next, 1, c->n_tiles);
-    for (int pass = 0; any && pass < most_passes; pass++) {
+    for (int pass = 0; any && pass < s->passes; pass++) {
         memcpy(d.active, d.next, c->n_tiles);
         memset(d.next, 0, c->n_tiles);
         any = 0;
+        d.rescales = pass < most_rescales;
         for (size_t first = 0; first < c->p->n; first += BLOCK)
-            any |= descend_block(&d, first, pass + 1 == most_passes);
+            any |= descend_block(&d, first, pass + 1 == s->passes);
     }
     return status;
 }

@@ -208,7 +208,7 @@ qc_status gptq_sweep(qc_job *job, const gptq_settings *s, const gptq_prepared *p
     for (size_t first = 0; status == QC_OK && first < p->n; first += c.shape.panel_cols)
         status = round_panel(job, &room, first);
     if (status == QC_OK && s->refine && c.shape.snap_cols == 1)
-        status = gptq_refine(job, &c, linear->input->gram, s->passes);
+        status = gptq_refine(job, &c, linear->input->gram, s);
     for (size_t tile = 0; status == QC_OK && tile < c.n_tiles; tile++)
         pack_tile(&c, tile, dst);
     return status;
