@@ -37,10 +37,11 @@ typedef struct work {
     uint64_t first_chunk, first_matrix; /* over all items; first_matrix: of those with a grid */
 } work;
 
-/* What a method prepared for an input and a shape of encoding. */
+/* What a method prepared for an input and a shape of encoding; in an order, for those whose output keeps one. */
 typedef struct preparation {
     const qc_input *input;
     const qc_encoding_desc *shape;
+    int ordered;
     void *prepared;
     int made;
     uint64_t bytes;

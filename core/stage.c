@@ -53,9 +53,11 @@ typedef struct keyed {
     size_t key, place;
 } keyed;
 
-static int same_shape(const qc_encoding_desc *a, const qc_encoding_desc *b)
+static int serves(const preparation *one, const portion *o)
 {
-    return a->block_cols == b->block_cols && a->sub_cols == b->sub_cols;
+    const qc_encoding_desc *a = one->shape, *b = o->work->to.desc;
+    return one->input == o->input && one->ordered == (o->work->order != NULL) && a->block_cols == b->block_cols &&
+           a->sub_cols == b->sub_cols;
 }
 
 static int compare_keyed(const void *a, const void *b)
@@ -72,13 +74,13 @@ static size_t key_of(stage *s, portion *o)
     if (!prepares(s->pipeline, o))
         return 0;
     for (size_t i = s->n_preparations; i-- > 0;)
-        if (s->preparations[i].input == o->input && same_shape(s->preparations[i].shape, o->work->to.desc)) {
+        if (serves(&s->preparations[i], o)) {
             o->prepared = &s->preparations[i];
             return i + 1;
         }
     const qc_method_desc *d = s->pipeline->rounder->desc;
     preparation *one = &s->preparations[s->n_preparations++];
-    *one = (preparation){.input = o->input, .shape = o->work->to.desc};
+    *one = (preparation){.input = o->input, .shape = o->work->to.desc, .ordered = o->work->order != NULL};
     one->bytes = d->memory ? d->memory(s->pipeline->rounder->state, o->work->to.cols) : 0;
     o->prepared = one;
     return s->n_preparations;
