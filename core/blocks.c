@@ -72,6 +72,11 @@ qc_status blocks_wanted(qc_job *job, registry *r, const recipe *rec, int *wanted
 
 /* ---- memory ---- */
 
+static uint64_t tokens(const block_run *b)
+{
+    return b->windows.starts[b->windows.n];
+}
+
 static uint64_t plus(uint64_t a, uint64_t b)
 {
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;
@@ -138,7 +143,7 @@ static qc_status refuse_memory(const block_run *b, qc_job *job, uint64_t run, ui
                    "run.memory allows %s (--memory %lluMiB is enough%s)",
                    b->model->path, bytes_text(plus(run, least), needed), bytes_text(run, running),
                    bytes_text(least, inputs), at_once ? "all inputs of a block" : "its widest input",
-                   bytes_text(b->recipe->run.memory, allowed), (unsigned long long)((plus(run, least) >> 20) + 1),
+                   bytes_text(b->recipe->run.memory, allowed), (unsigned long long)(plus(run, least) >> 20) + 1,
                    at_once ? "; calibration.sequential: linear holds one input at a time" : "");
 }
 
@@ -187,7 +192,7 @@ void blocks_warn_of_few_tokens(const qc_host *host, registry *r, const plan *pla
         if (counts && (!widest || item->tensor->dims[0] > widest->tensor->dims[0]))
             widest = item;
     }
-    if (!widest || tokens >= each * (double)widest->tensor->dims[0])
+    if (!widest || !use || tokens >= each * (double)widest->tensor->dims[0])
         return;
     log_say(host, QC_LOG_WARNING,
             "%.0f tokens of calibration are few for %s, which has %llu columns: %s wants %.0f a column, %.0f tokens",
@@ -257,6 +262,26 @@ void blocks_free(block_run *b)
     free(b);
 }
 
+qc_status blocks_forecast(qc_job *job, registry *r, const recipe *rec, const model *m, uint32_t wanted, uint64_t *bytes,
+                          uint64_t *steps)
+{
+    block_run b = {.registry = r, .model = m, .recipe = rec, .round_wants = wanted};
+    *bytes = *steps = 0;
+    qc_status status = calibration_windows(job, r, rec, m, &b.windows);
+    if (status == QC_OK)
+        status = forward_open(job, r, m, rec->run.memory, NULL, &b.forward);
+    if (status == QC_OK) {
+        input_bytes inputs = measure_inputs(&b);
+        int in_stages = rec->calibration.sequential == SEQUENTIAL_LINEAR;
+        *bytes = plus(forward_least_memory(b.forward), calibration_windows_bytes(&b.windows));
+        *bytes = plus(*bytes, in_stages ? inputs.widest : inputs.all);
+        *steps = tokens(&b) * forward_blocks(b.forward);
+    }
+    forward_free(b.forward);
+    sequences_free(&b.windows);
+    return status;
+}
+
 qc_status blocks_threads(const block_run *b, qc_job *job, unsigned wanted, unsigned *n)
 {
     uint64_t held = b->room - rounding_bytes(b);
@@ -265,11 +290,6 @@ qc_status blocks_threads(const block_run *b, qc_job *job, unsigned wanted, unsig
 }
 
 /* ---- progress ---- */
-
-static uint64_t tokens(const block_run *b)
-{
-    return b->windows.starts[b->windows.n];
-}
 
 /* Passes through a block, about: one for each of four inputs where they are taken one at a time. */
 static uint64_t passes(const block_run *b)

@@ -55,7 +55,8 @@ static qc_status check_geometry(qc_job *job, const plugin_entry *e, const qc_enc
                        "encoding %s: sub_cols %u must divide block_cols %u, and snap_cols %u sub_cols", e->id,
                        d->sub_cols, d->block_cols, d->snap_cols);
     const char *bits = entry_value(e, "bits");
-    double has = whole_row ? d->code_bits : 8.0 * d->block_bytes / d->block_cols, said = bits ? strtod(bits, NULL) : has;
+    double has = whole_row ? d->code_bits : 8.0 * d->block_bytes / d->block_cols,
+           said = bits ? strtod(bits, NULL) : has;
     if (said - has > 0.001 || has - said > 0.001)
         return qc_fail(job, QC_E_UNSUPPORTED, "encoding %s: plugin.ini says bits = %s, its library has %.6g", e->id,
                        bits, has);

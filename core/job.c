@@ -225,7 +225,7 @@ static qc_status job_progress(qc_job *job, uint64_t done, uint64_t total)
 void job_init(struct job *j, struct pool *p, const qc_host *host, uint32_t worker)
 {
     memset(j, 0, sizeof *j);
-    j->api = (qc_job){sizeof j->api,     worker,   host,         0,          job_scratch,
+    j->api = (qc_job){sizeof j->api,     worker,   host,         0,           job_scratch,
                       pool_parallel_for, job_fail, job_progress, take_figure, job_forgive};
     j->pool = p;
     j->what = "";

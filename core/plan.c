@@ -379,9 +379,10 @@ static int loses_more(const planner *p, const plan_item *item)
 {
     int coded = item->from.desc && (item->from.block_cols > 1 || model_in_parts(p->model, item->tensor));
     int coarse = coded && (double)item->stored < plan_weights(item);
-    int kept = item->to.desc && transcode_fits(&item->from, &item->to) &&
-               item->from.desc->highest == item->to.desc->highest;
-    return coarse && !item->carried && !kept;
+    if (!coarse || item->carried)
+        return 0;
+    return !item->to.desc || !transcode_fits(&item->from, &item->to) ||
+           item->from.desc->highest != item->to.desc->highest;
 }
 
 static void warn_of_coarse(const planner *p)

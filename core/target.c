@@ -235,7 +235,8 @@ static qc_status reserve_bytes(const target_file *f, qc_job *job)
 static int bad_name(const char *name)
 {
     const char *slash = strchr(name, '/');
-    return !*name || *name == '.' || *name == '/' || (slash && (!slash[1] || slash[1] == '.' || strchr(slash + 1, '/')));
+    return !*name || *name == '.' || *name == '/' ||
+           (slash && (!slash[1] || slash[1] == '.' || strchr(slash + 1, '/')));
 }
 
 qc_status target_add(target *t, qc_job *job, const char *name, uint64_t bytes, uint32_t *file)
@@ -246,7 +247,7 @@ qc_status target_add(target *t, qc_job *job, const char *name, uint64_t bytes, u
     if (!array_reserve(&t->files, &t->capacity, t->n_files, sizeof *t->files))
         return no_memory(job);
     f.name = name ? strdup(name) : NULL;
-    f.path = name ? join(t->temporary, "", name, "") : temporary_name(t);
+    f.path = !name ? temporary_name(t) : t->temporary ? join(t->temporary, "", name, "") : NULL;
     if (f.path && f.name)
         make_folder_of(t->temporary, &f);
     if (f.path && (!name || f.name))

@@ -94,7 +94,8 @@ struct qc_encoding_desc {
     /* Are these bytes ones that decode can take and that decode to finite numbers? Never reads past
      * n_rows * row_bytes. NULL: any bytes are fine. Fails with QC_E_CORRUPT or QC_E_NUMERIC. [job-thread] */
     qc_status (*validate)(qc_job *job, const qc_coder *e, const void *src, size_t n_rows);
-    uint32_t code_bits; /* since ABI 0.3: where block_cols is 0, a row has block_bytes + (cols * code_bits + 7) / 8 bytes */
+    uint32_t
+        code_bits; /* since ABI 0.3: where block_cols is 0, a row has block_bytes + (cols * code_bits + 7) / 8 bytes */
 };
 
 /* Weights that share a step and an offset, and how often a block has such. */
@@ -105,7 +106,8 @@ static inline uint32_t qc_sub_cols(const qc_coder *e)
 
 static inline uint32_t qc_n_subs(const qc_coder *e)
 {
-    return e->block_cols / qc_sub_cols(e);
+    uint32_t sub_cols = qc_sub_cols(e);
+    return sub_cols ? e->block_cols / sub_cols : 1;
 }
 
 /* Columns that one call takes from column `col` on: a block, or up to QC_PLAIN_COLS plain numbers. */
