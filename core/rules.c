@@ -277,8 +277,8 @@ static qc_status read_layer(qc_job *job, rule_list *list, const yaml_node *map, 
     qc_status status = preset ? read_preset(job, list, preset, own, depth) : QC_OK;
     if (status == QC_OK)
         status = read_includes(job, list, map, "include", depth);
-    if (status == QC_OK && own && yaml_get(map, "methods"))
-        use_list_free(&list->methods_with_importance); /* what the recipe names holds with importance too */
+    if (status == QC_OK && yaml_get(map, "methods")) /* what is named here holds with importance too */
+        use_list_free(&list->methods_with_importance);
     if (own)
         list->own_encoding = yaml_get(map, "encoding") != NULL;
     size_t first = list->n_rules;
