@@ -13,6 +13,7 @@
 typedef struct scheme {
     char *preset, *name, *path; /* as given; without folder and .yaml; of its output */
     recipe *recipe;
+    int by_blocks; /* it records its own statistics */
     quantization quantization;
 } scheme;
 
@@ -192,17 +193,23 @@ qc_status schemes_open(session *s, qc_job *job, const char *presets, const char 
 
 /* ---- what all share ---- */
 
-/* What any of the schemes' methods want is recorded once. */
+/* What the methods of schemes want is recorded once; those that run block by block record their own. */
 static qc_status calibrate_for_all(schemes *c, qc_job *job)
 {
-    const recipe *rec = c->items[0].recipe;
+    const recipe *rec = c->session->recipe->calibration.imatrix ? c->items[0].recipe : NULL;
     uint32_t all = 0, wanted = 0;
     qc_status status = QC_OK;
-    for (size_t i = 0; i < c->n && status == QC_OK && rec->calibration.text.n; i++) {
-        status = statistics_wanted(job, c->session->registry, c->items[i].recipe, &wanted);
+    for (size_t i = 0; i < c->n && status == QC_OK && c->items[i].recipe->calibration.text.n; i++) {
+        scheme *one = &c->items[i];
+        status = blocks_wanted(job, c->session->registry, one->recipe, &one->by_blocks);
+        if (status == QC_OK)
+            status = statistics_wanted(job, c->session->registry, one->recipe, &wanted);
+        if (status != QC_OK || one->by_blocks)
+            continue;
+        rec = rec ? rec : one->recipe;
         all |= wanted;
     }
-    return status == QC_OK ? calibrate(c->session, job, rec, c->model, all, &c->statistics) : status;
+    return status == QC_OK && rec ? calibrate(c->session, job, rec, c->model, all, &c->statistics) : status;
 }
 
 /* Before any work, so that what cannot be done is said at once. */
@@ -210,11 +217,15 @@ static qc_status plan_all(schemes *c, qc_job *job)
 {
     qc_status status = QC_OK;
     for (size_t i = 0; i < c->n && status == QC_OK; i++) {
-        c->items[i].quantization = (quantization){
-            .session = c->session, .recipe = c->items[i].recipe, .model = c->model, .statistics = c->statistics};
-        status = quantization_plan(&c->items[i].quantization, job);
+        scheme *one = &c->items[i];
+        one->quantization = (quantization){.session = c->session,
+                                           .recipe = one->recipe,
+                                           .model = c->model,
+                                           .statistics = one->by_blocks ? NULL : c->statistics,
+                                           .shared = c->n > 1};
+        status = quantization_plan(&one->quantization, job);
         if (status != QC_OK)
-            job_add_context(job, "%s", c->items[i].name);
+            job_add_context(job, "%s", one->name);
     }
     return status;
 }

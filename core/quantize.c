@@ -113,13 +113,19 @@ qc_status quantization_plan(quantization *q, qc_job *job)
     return plan_make(job, q->session->registry, q->recipe, q->model, q->statistics, &q->plan);
 }
 
+static int needs_copy(const quantization *q)
+{
+    return q->shared && q->statistics && pipeline_transforms(q->pipeline);
+}
+
 /* Threads after the plan: how many there can be hangs on what each will hold. */
 static qc_status start_workers(quantization *q, qc_job *job)
 {
     session *s = q->session;
     unsigned wanted = s->options->threads ? s->options->threads : q->recipe->run.threads, n = 0;
+    uint64_t held = statistics_bytes(q->statistics) * (needs_copy(q) ? 2 : 1);
     qc_status status = q->blocks ? blocks_threads(q->blocks, job, wanted, &n)
-                                 : pipeline_threads(q->pipeline, job, wanted, statistics_bytes(q->statistics), &n);
+                                 : pipeline_threads(q->pipeline, job, wanted, held, &n);
     if (status == QC_OK)
         status = session_start_workers(s, job, n);
     if (status != QC_OK)
@@ -141,14 +147,13 @@ static qc_status open_blocks(quantization *q, qc_job *job)
                                         : status;
 }
 
-/* Statistics that came from a file may serve another scheme too: factors scale a copy, read again. */
 static qc_status run_all(quantization *q, qc_job *job)
 {
     session *s = q->session;
     uint64_t blocks = model_count(q->model, "block_count", 0, 0);
     qc_status status = QC_OK;
-    if (q->statistics && pipeline_transforms(q->pipeline) && q->recipe->calibration.imatrix) {
-        status = statistics_open(job, s->registry, q->recipe, q->model, &q->own);
+    if (needs_copy(q)) {
+        status = statistics_copy(q->statistics, job, &q->own);
         q->statistics = q->own;
     }
     for (uint32_t block = 0; q->statistics && block < blocks && status == QC_OK; block++)

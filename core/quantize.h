@@ -11,7 +11,8 @@ typedef struct quantization {
     const recipe *recipe;
     const model *model;
     statistics *statistics; /* or NULL; factors of channels scale it */
-    statistics *own; /* read again for a run whose factors scale them; freed here */
+    int shared; /* it is for others too: factors scale a copy */
+    statistics *own; /* the copy; freed here */
     plan *plan;
     output *output;
     pipeline *pipeline;

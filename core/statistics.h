@@ -31,6 +31,8 @@ qc_status statistics_record(qc_job *job, registry *r, const recipe *recipe, cons
 /* What a recording would need of memory, and how many steps its progress has. */
 qc_status statistics_forecast(qc_job *job, registry *r, const recipe *recipe, const model *model, uint32_t wanted,
                               uint64_t *bytes, uint64_t *steps);
+/* All that is known of inputs, for a run whose factors scale it while others want it as it was. */
+qc_status statistics_copy(const statistics *from, qc_job *job, statistics **out);
 uint32_t statistics_known(const statistics *s); /* QC_STAT_* that every entry has */
 
 /* Writes `which` of them (QC_STAT_*) under `path`: the format is chosen by the name. What a format cannot hold (all but

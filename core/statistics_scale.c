@@ -23,6 +23,53 @@ void statistics_drop_gram(statistics *s, const char *tensor)
         r->inputs[i].gram = NULL;
 }
 
+/* ---- copying ---- */
+
+static qc_status copy_numbers(statistics *s, qc_job *job, const char *name, const float *from, uint64_t n, float **to)
+{
+    qc_status status = from ? statistics_numbers(s, job, name, (const uint64_t[]){n, 1, 1}, to) : QC_OK;
+    if (from && status == QC_OK)
+        memcpy(*to, from, (size_t)n * sizeof **to);
+    return status;
+}
+
+static qc_status copy_record(statistics *s, qc_job *job, const input_record *from)
+{
+    size_t index;
+    uint64_t n = from->n_matrices, all = n * from->cols;
+    static const char name[] = "a copy for one scheme";
+    qc_status status = statistics_add_record(s, job, name, from->cols, n, &index);
+    if (status != QC_OK)
+        return status;
+    input_record *r = &s->records[index];
+    memcpy(r->sums, from->sums, (size_t)all * sizeof *r->sums);
+    memcpy(r->counts, from->counts, (size_t)n * sizeof *r->counts);
+    r->room = from->room;
+    status = copy_numbers(s, job, name, from->absmax, all, &r->absmax);
+    if (status == QC_OK)
+        status = copy_numbers(s, job, name, from->gram, all * from->cols, &r->gram);
+    if (status == QC_OK)
+        status = copy_numbers(s, job, name, from->samples, all * from->room, &r->samples);
+    if (status == QC_OK)
+        status = copy_numbers(s, job, name, from->n_samples, n, &r->n_samples);
+    return status == QC_OK ? statistics_finish(job, name, r) : status;
+}
+
+qc_status statistics_copy(const statistics *from, qc_job *job, statistics **out)
+{
+    statistics *s = *out = statistics_new(from->limit);
+    qc_status status = s ? QC_OK : qc_fail(job, QC_E_NOMEM, "out of memory for statistics");
+    for (size_t i = 0; i < from->n_records && status == QC_OK; i++)
+        status = copy_record(s, job, &from->records[i]);
+    for (size_t i = 0; i < from->n_names && status == QC_OK; i++)
+        status = statistics_add_name(s, job, from->names[i].tensor, from->names[i].record);
+    if (status == QC_OK)
+        return QC_OK;
+    statistics_free(s);
+    *out = NULL;
+    return status;
+}
+
 /* ---- scaling ---- */
 
 typedef struct scaling {
