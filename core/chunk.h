@@ -122,7 +122,8 @@ uint64_t canonical_row(const work *w, uint64_t row);
 
 /* ---- measure.c ---- */
 
-/* Room for the rows of a portion that are to be measured; none where its input has no Gram matrix. */
+/* Room for the rows of a portion that are to be measured, and its size; none where its input has no Gram matrix. */
+uint64_t sample_bytes(const pipeline *p, const portion *portion);
 qc_status sample_begin(const pipeline *p, qc_job *job, portion *portion);
 void sample_free(const pipeline *p, portion *portion);
 /* Before factors are applied: rtn's error of the chunk's sampled rows. After: x, and w as written. */

@@ -9,11 +9,23 @@ static size_t sampled_rows(uint64_t rows, size_t *stride)
     return (size_t)((rows + *stride - 1) / *stride);
 }
 
+static int is_measured(const pipeline *p, const portion *o)
+{
+    return p->matrices && is_rounded(o->work) && o->input && o->input->gram;
+}
+
+uint64_t sample_bytes(const pipeline *p, const portion *o)
+{
+    size_t stride;
+    uint64_t rows = sampled_rows(o->work->item->tensor->dims[1], &stride);
+    return is_measured(p, o) ? 3 * sizeof(float) * rows * o->work->from.cols : 0;
+}
+
 qc_status sample_begin(const pipeline *p, qc_job *job, portion *o)
 {
     sampled *s = &o->sampled;
     size_t cols = o->work->from.cols;
-    if (!p->matrices || !is_rounded(o->work) || !o->input || !o->input->gram)
+    if (!is_measured(p, o))
         return QC_OK;
     s->n = sampled_rows(o->work->item->tensor->dims[1], &s->stride);
     s->weights = malloc(3 * s->n * cols * sizeof *s->weights);

@@ -359,6 +359,11 @@ uint32_t output_row_multiple(const output *o)
     return o->format->row_multiple ? o->format->row_multiple : 1;
 }
 
+int output_rearranges(const output *o)
+{
+    return o->format->store != NULL;
+}
+
 qc_status output_store(const output *o, qc_job *job, size_t item, uint64_t row, size_t n, const void *src)
 {
     const export_item *e = &o->exports.items[item];

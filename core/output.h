@@ -16,6 +16,7 @@ uint32_t output_row_multiple(const output *o);
 /* The column order of an item that the output keeps, to be filled before rows are stored; NULL: it keeps none. */
 uint32_t *output_order(const output *o, size_t item);
 
+int output_rearranges(const output *o); /* does the format store rows itself, in scratch of its own? */
 /* Rows [row, row + n) of an item to their place; they belong to one matrix. [any-thread] */
 qc_status output_store(const output *o, qc_job *job, size_t item, uint64_t row, size_t n, const void *src);
 

@@ -88,13 +88,37 @@ static uint64_t chunk_rows(const pipeline *p, const work *w)
     return rows < t->dims[1] ? rows : t->dims[1];
 }
 
-/* Bytes that a worker has in hand for one chunk of it. */
+static int measures(const pipeline *p)
+{
+    return p->rounder && p->rounder->desc->statistics & QC_STAT_GRAM;
+}
+
+/* What loading takes where rows are the format's to find, and storing where it packs codes anew: about 1.5 bytes each. */
+static uint64_t format_bytes(const pipeline *p, const work *w)
+{
+    uint64_t weights = w->rows * w->from.cols;
+    uint64_t load = model_load_bytes(p->plan->model, w->view, &w->from, w->rows);
+    return load + (has_grid(w) && output_rearranges(p->output) ? weights + weights / 2 : 0);
+}
+
+/* Of a chunk, at most. */
+static uint64_t measured_rows(const work *w)
+{
+    uint64_t stride = w->item->tensor->dims[1] / MEASURED_ROWS;
+    uint64_t rows = stride ? w->rows / stride + 1 : w->rows;
+    return rows < w->rows ? rows : w->rows;
+}
+
+/* Bytes that a worker has in hand for one chunk of it; rows that are measured are there twice more. */
 static uint64_t chunk_bytes(const pipeline *p, const work *w)
 {
     const qc_method_desc *d = p->rounder && has_grid(w) ? p->rounder->desc : NULL;
     uint64_t piece = w->to.desc && w->to.block_cols > QC_PLAIN_COLS ? w->to.block_cols : QC_PLAIN_COLS;
-    uint64_t row = w->from.row_bytes + w->to.row_bytes + 2 * sizeof(float) * w->from.cols;
-    uint64_t bytes = w->rows * row + 6 * sizeof(float) * piece * QC_LANES;
+    uint64_t floats = sizeof(float) * w->from.cols;
+    uint64_t row = w->from.row_bytes + w->to.row_bytes + 2 * floats;
+    uint64_t bytes = w->rows * row + 6 * sizeof(float) * piece * QC_LANES + format_bytes(p, w);
+    if (d && measures(p))
+        bytes += measured_rows(w) * (2 * floats + w->to.row_bytes);
     return d && d->round_memory ? bytes + d->round_memory(p->rounder->state, (size_t)w->rows, w->from.cols) : bytes;
 }
 
@@ -105,7 +129,7 @@ static void count_prepared(pipeline *p, const work *w)
     if (!m || !has_grid(w))
         return;
     uint64_t bytes = m->desc->prepare && m->desc->memory ? m->desc->memory(m->state, w->from.cols) : 0;
-    uint64_t measured = m->desc->statistics & QC_STAT_GRAM ? 9 * sizeof(float) * (MEASURED_ROWS * 2) * w->from.cols : 0;
+    uint64_t measured = measures(p) ? 9 * sizeof(float) * (MEASURED_ROWS * 2) * w->from.cols : 0;
     p->most_prepared = bytes > p->most_prepared ? bytes : p->most_prepared;
     p->most_measured = measured > p->most_measured ? measured : p->most_measured;
 }

@@ -106,23 +106,28 @@ static qc_status sort_portions(stage *s, qc_job *job)
     return QC_OK;
 }
 
-/* As many preparations at once as are no larger together than the largest one: small matrices then keep all threads
- * busy, and memory stays what it must be anyway. */
+/* As many preparations at once as are no larger together than the largest one, and as many measured rows as its readers
+ * have: small matrices then keep all threads busy, and memory stays what it must be anyway. */
+static int is_too_much(const stage *s, uint64_t prepared, uint64_t measured)
+{
+    return prepared > s->pipeline->most_prepared || measured > s->pipeline->most_measured;
+}
+
 static void next_stage(stage *s)
 {
-    uint64_t bytes = 0;
+    uint64_t prepared = 0, measured = 0;
     const preparation *last = NULL;
     s->first += s->n;
     s->n = 0;
     for (size_t i = s->first; i < s->n_portions; i++, s->n++) {
         const preparation *one = s->portions[i].prepared;
-        if (one == last)
-            continue;
-        if (last && bytes + one->bytes > s->pipeline->most_prepared)
+        int is_new = !one || one != last;
+        measured += sample_bytes(s->pipeline, &s->portions[i]);
+        prepared += one && is_new ? one->bytes : 0;
+        if (s->n && is_new && is_too_much(s, prepared, measured))
             return;
-        if (!last && i > s->first) /* what needs none is a stage of its own */
+        if (s->n && one && !last) /* what needs none is a stage of its own */
             return;
-        bytes += one->bytes;
         last = one;
     }
 }
