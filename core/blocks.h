@@ -21,6 +21,10 @@ void blocks_warn_of_few_tokens(const qc_host *host, registry *r, const plan *pla
 qc_status blocks_open(qc_job *job, registry *r, pipeline *p, const plan *plan, block_run **out);
 void blocks_free(block_run *b);
 
+/* What recording one block after another takes of memory, beside what the method makes of it, and tokens times blocks. */
+qc_status blocks_forecast(qc_job *job, registry *r, const recipe *rec, const model *m, uint32_t wanted, uint64_t *bytes,
+                          uint64_t *steps);
+
 /* Threads that fit beside what the run holds anyway. */
 qc_status blocks_threads(const block_run *b, qc_job *job, unsigned wanted, unsigned *n);
 uint64_t blocks_steps(const block_run *b); /* of progress */

@@ -100,7 +100,8 @@ static qc_status make_plan(session *s, qc_job *job, run_state *r)
     if (status == QC_OK && !s->options->dry_run && rec->calibration.text.n && !by_blocks)
         status = foresee(s, job, r->model);
     if (status == QC_OK && s->options->dry_run && rec->calibration.text.n)
-        status = statistics_forecast(job, s->registry, rec, r->model, wanted, &bytes, &steps);
+        status = by_blocks ? blocks_forecast(job, s->registry, rec, r->model, wanted, &bytes, &steps)
+                           : statistics_forecast(job, s->registry, rec, r->model, wanted, &bytes, &steps);
     else if (status == QC_OK)
         status = calibrate(s, job, rec, r->model, wanted, &r->statistics);
     r->quantization = (quantization){.session = s, .recipe = rec, .model = r->model, .statistics = r->statistics};
