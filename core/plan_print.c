@@ -1,6 +1,5 @@
 /* --dry-run: the plan as a table, or as JSON. */
-#include "core/jsonout.h"
-#include "core/plan.h"
+#include "core/plan_print.h"
 #include "core/rules.h"
 #include "core/units.h"
 #include <inttypes.h>
@@ -108,35 +107,39 @@ static void print_sums(const plan *p)
 }
 
 /* "equalize, gptq": what is done, one after the other. */
-static void print_methods(const plan *p)
+void plan_print_methods(const plan *p, const char *before, FILE *file)
+{
+    for (size_t i = 0; i < p->recipe->quantize.n_methods; i++)
+        fprintf(file, "%s%s", i ? ", " : before, p->recipe->quantize.methods[i].id);
+    if (p->recipe->quantize.n_methods)
+        fputc('\n', file);
+}
+
+static void print_calibration(const plan *p)
 {
     const char *const sequential[] = {"", ", from blocks as they are written", ", from linears as they are written"};
     char size[BYTES_TEXT];
-    for (size_t i = 0; i < p->recipe->quantize.n_methods; i++)
-        printf("%s%s", i ? ", " : "methods: ", p->recipe->quantize.methods[i].id);
-    printf("%s", p->recipe->quantize.n_methods ? "\n" : "");
     if (p->calibration_tokens)
         printf("calibration: %llu tokens%s, about %s of memory\n", (unsigned long long)p->calibration_tokens,
                sequential[p->recipe->calibration.sequential], bytes_text(p->calibration_bytes, size));
 }
 
 /* Reasons begin in one column, and no line ends in blanks. */
-static void print_loaders(const plan *p)
+void plan_print_loaders(const plan *p, const char *before, FILE *file)
 {
     int width = 9;
+    if (p->n_loaders)
+        fprintf(file, "\n%sloaded by\n", before);
     for (size_t i = 0; i < p->n_loaders; i++)
         widen(&width, p->loaders[i].name);
-    printf("\nloaded by\n");
     for (size_t i = 0; i < p->n_loaders; i++) {
-        const char *why = p->loaders[i].why;
-        const char *answer = p->loaders[i].takes ? "yes" : "no";
-        printf("  %-*s  ", width, p->loaders[i].name);
-        if (why)
-            printf("%-3s  %s\n", answer, why);
+        const plan_loader *l = &p->loaders[i];
+        const char *answer = l->takes ? "yes" : "no";
+        if (l->why)
+            fprintf(file, "%s  %-*s  %-3s  %s\n", before, width, l->name, answer, l->why);
         else
-            printf("%s\n", answer);
+            fprintf(file, "%s  %-*s  %s\n", before, width, l->name, answer);
     }
-    printf("\n");
 }
 
 static void print_table(const plan *p)
@@ -151,10 +154,10 @@ static void print_table(const plan *p)
     printf("\n%zu tensors: %s at %.3f bits a weight -> %s at %.3f (%.1f %%)\n", p->n_items,
            bytes_text(p->stored, before), p->bits_stored, bytes_text(p->bytes, after), p->bits,
            100 * ratio((double)p->bytes, (double)p->stored));
-    print_methods(p);
-    if (p->n_loaders)
-        print_loaders(p);
-    printf("output: %s (%s); nothing was written\n", p->recipe->output.path, p->format);
+    plan_print_methods(p, "methods: ", stdout);
+    print_calibration(p);
+    plan_print_loaders(p, "", stdout);
+    printf("%soutput: %s (%s); nothing was written\n", p->n_loaders ? "\n" : "", p->recipe->output.path, p->format);
 }
 
 static void put_item(json_out *j, const plan_item *item)
@@ -178,6 +181,23 @@ static void put_item(json_out *j, const plan_item *item)
     put_json_end_object(j);
 }
 
+void plan_json_how(const plan *p, json_out *j)
+{
+    put_json_list(j, "methods");
+    for (size_t i = 0; i < p->recipe->quantize.n_methods; i++)
+        put_json_text(j, NULL, p->recipe->quantize.methods[i].id);
+    put_json_end_list(j);
+    put_json_list(j, "loaders");
+    for (size_t i = 0; i < p->n_loaders; i++) {
+        put_json_object(j, NULL);
+        put_json_text(j, "name", p->loaders[i].name);
+        put_json_bool(j, "takes", p->loaders[i].takes);
+        put_json_text(j, "why", p->loaders[i].why);
+        put_json_end_object(j);
+    }
+    put_json_end_list(j);
+}
+
 static void print_json(const plan *p)
 {
     json_out j = {.file = stdout};
@@ -185,10 +205,7 @@ static void print_json(const plan *p)
     put_json_text(&j, "model", p->model->path);
     put_json_text(&j, "output", p->recipe->output.path);
     put_json_text(&j, "format", p->format);
-    put_json_list(&j, "methods");
-    for (size_t i = 0; i < p->recipe->quantize.n_methods; i++)
-        put_json_text(&j, NULL, p->recipe->quantize.methods[i].id);
-    put_json_end_list(&j);
+    plan_json_how(p, &j);
     put_json_list(&j, "tensors");
     for (size_t i = 0; i < p->n_items; i++)
         put_item(&j, &p->items[i]);
@@ -197,15 +214,6 @@ static void print_json(const plan *p)
     put_json_count(&j, "bytes_after", p->bytes);
     put_json_number(&j, "bits_per_weight_before", p->bits_stored);
     put_json_number(&j, "bits_per_weight_after", p->bits);
-    put_json_list(&j, "loaders");
-    for (size_t i = 0; i < p->n_loaders; i++) {
-        put_json_object(&j, NULL);
-        put_json_text(&j, "name", p->loaders[i].name);
-        put_json_bool(&j, "takes", p->loaders[i].takes);
-        put_json_text(&j, "why", p->loaders[i].why);
-        put_json_end_object(&j);
-    }
-    put_json_end_list(&j);
     if (p->calibration_tokens) {
         put_json_count(&j, "calibration_tokens", p->calibration_tokens);
         put_json_count(&j, "calibration_bytes", p->calibration_bytes);

@@ -1,5 +1,6 @@
 #include "core/report.h"
 #include "core/jsonout.h"
+#include "core/plan_print.h"
 #include "core/report_linears.h"
 #include "core/units.h"
 #include <stdlib.h>
@@ -126,6 +127,7 @@ void report_print(const report *r, FILE *file)
     fprintf(file, "  weights %s -> %s (%.1f %%), %.3f -> %.3f bits each\n", bytes_text(r->plan->stored, before),
             bytes_text(r->plan->bytes, after), 100 * ratio((double)r->plan->bytes, (double)r->plan->stored),
             r->plan->bits_stored, r->plan->bits);
+    plan_print_methods(r->plan, "  methods ", file);
     fprintf(file, "  %.2f s, %.1f MB/s, %u thread%s\n\n", r->seconds, megabytes_a_second(r), r->threads,
             r->threads == 1 ? "" : "s");
     fprintf(file, "  %-20s %7s  %-24s %8s  %13s\n", "role", "tensors", "encodings", "bits", "squared error");
@@ -138,6 +140,7 @@ void report_print(const report *r, FILE *file)
                 ? ";\n  every weight counts alike, whatever its importance"
                 : "");
     linears_print(r->linears, r->n_linears, file);
+    plan_print_loaders(r->plan, "  ", file);
     if (r->judgement)
         judgement_print(r->judgement, file);
 }
@@ -188,6 +191,7 @@ void report_json(const report *r, FILE *file)
     put_json_number(&j, "seconds", r->seconds);
     put_json_number(&j, "megabytes_per_second", megabytes_a_second(r));
     put_json_count(&j, "threads", r->threads);
+    plan_json_how(r->plan, &j);
     put_json_list(&j, "roles");
     for (size_t i = 0; i < sums.n; i++)
         write_role(&j, &sums.roles[i]);
