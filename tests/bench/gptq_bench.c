@@ -112,14 +112,10 @@ static qc_status round_chunk(void *arg, qc_job *job, size_t begin, size_t end)
 
 static double time_rounding(bench *b, double search, double refine)
 {
-    const test_setting settings[] = {{.name = "damp", .number = 0.01},
-                                     {.name = "shrink", .number = 0.1},
-                                     {.name = "by_importance", .number = 1},
-                                     {.name = "search", .number = search},
-                                     {.name = "refine", .number = refine},
-                                     {.name = "rescale", .number = 1},
-                                     {.name = "passes", .number = 3},
-                                     {.name = NULL}};
+    const test_setting settings[] = {{.name = "damp", .number = 0.01},       {.name = "shrink", .number = 0.1},
+                                     {.name = "by_importance", .number = 1}, {.name = "search", .number = search},
+                                     {.name = "refine", .number = refine},   {.name = "rescale", .number = 1},
+                                     {.name = "passes", .number = 3},        {.name = NULL}};
     uint32_t seed = 3;
     void *state;
     check(b, b->method->create(b->job, test_settings(settings), &state));
