@@ -59,7 +59,9 @@ static qc_status read_in_bulk(const pk_reader *r, const rectangle *q, unsigned c
     const qc_tensor *t = q->array;
     uint64_t at_once = BULK_BYTES / t->row_bytes;
     unsigned char *bulk = r->job->host->alloc(r->job->host, BULK_BYTES);
-    qc_status status = bulk ? QC_OK : qc_fail(r->job, QC_E_NOMEM, "out of memory for %d bytes", BULK_BYTES);
+    qc_status status = QC_OK;
+    if (!bulk)
+        return qc_fail(r->job, QC_E_NOMEM, "out of memory for %d bytes", BULK_BYTES);
     for (uint64_t i = 0, n; i < q->count && status == QC_OK; i += n) {
         n = q->count - i < at_once ? q->count - i : at_once;
         status = r->src->read_at(r->src, r->job, t->file, t->at + (q->first + i) * t->row_bytes,

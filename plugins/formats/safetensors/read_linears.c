@@ -400,7 +400,9 @@ static qc_status report(gathering *g, qc_job *job, const qc_tensor *t)
         return status;
     if (!prefix)
         return g->out->tensor(g->out, job, t);
-    status = l.scales ? expect_scales(g, l.scales) : bad(g, t, "its scales are missing");
+    if (!l.scales)
+        return bad(g, t, "its scales are missing");
+    status = expect_scales(g, l.scales);
     if (status == QC_OK)
         status = g->config->method == PK_COMPRESSED_TENSORS ? complete_tensors(g, shape, &l) : complete_words(g, &l);
     if (status == QC_OK && (l.rows == 0 || l.cols == 0 || l.n_groups == 0))

@@ -4,10 +4,10 @@
 /* The core decodes what encodings it has; the other types can be carried over. In the order in which the reference
  * implementation writes tensors, so that each is aligned. */
 static const st_dtype dtypes[] = {
-    {"U64", "u64", 8},         {"I64", "i64", 8},         {"F64", "f64", 8},         {"F32", "f32", 4},
-    {"U32", "u32", 4},         {"I32", "i32", 4},         {"BF16", "bf16", 2},       {"F16", "f16", 2},
-    {"U16", "u16", 2},         {"I16", "i16", 2},         {"F8_E8M0", "f8_e8m0", 1}, {"F8_E4M3", "f8_e4m3", 1},
-    {"F8_E5M2", "f8_e5m2", 1}, {"I8", "i8", 1},           {"U8", "u8", 1},           {"BOOL", "bool", 1},
+    {"U64", "u64", 8},         {"I64", "i64", 8}, {"F64", "f64", 8},         {"F32", "f32", 4},
+    {"U32", "u32", 4},         {"I32", "i32", 4}, {"BF16", "bf16", 2},       {"F16", "f16", 2},
+    {"U16", "u16", 2},         {"I16", "i16", 2}, {"F8_E8M0", "f8_e8m0", 1}, {"F8_E4M3", "f8_e4m3", 1},
+    {"F8_E5M2", "f8_e5m2", 1}, {"I8", "i8", 1},   {"U8", "u8", 1},           {"BOOL", "bool", 1},
 };
 enum { N_DTYPES = sizeof dtypes / sizeof *dtypes };
 
@@ -64,31 +64,31 @@ static const qc_format_desc safetensors = {
 };
 
 /* A checkpoint layout is written by a format of its own; all are read as safetensors. */
-#define CHECKPOINT(name, format_id, more_flags, rows)                                                               \
-    static const char *name##_refuses(const qc_tensor *t)                                                           \
-    {                                                                                                               \
-        return ck_refuses(&ck_##name, t);                                                                           \
-    }                                                                                                               \
-    static qc_status name##_layout(qc_job *job, const qc_model *model, const qc_settings *s, const qc_layout *out,  \
-                                   void **index)                                                                    \
-    {                                                                                                               \
-        return ck_write(&ck_##name, job, model, s, out, index);                                                     \
-    }                                                                                                               \
+#define CHECKPOINT(name, format_id, more_flags, rows)                                                                \
+    static const char *name##_refuses(const qc_tensor *t)                                                            \
+    {                                                                                                                \
+        return ck_refuses(&ck_##name, t);                                                                            \
+    }                                                                                                                \
+    static qc_status name##_layout(qc_job *job, const qc_model *model, const qc_settings *s, const qc_layout *out,   \
+                                   void **index)                                                                     \
+    {                                                                                                                \
+        return ck_write(&ck_##name, job, model, s, out, index);                                                      \
+    }                                                                                                                \
     static qc_status name##_loaders(qc_job *job, const qc_model *model, const qc_settings *s, const qc_loaders *out) \
-    {                                                                                                               \
-        return ck_loaders(&ck_##name, job, model, s, out);                                                          \
-    }                                                                                                               \
-    static const qc_format_desc name = {                                                                            \
-        .base = {.size = sizeof(qc_format_desc),                                                                    \
-                 .flags = QC_FORMAT_FOLDER | (more_flags),                                                          \
-                 .kind = QC_KIND_FORMAT,                                                                            \
-                 .id = format_id},                                                                                  \
-        .row_multiple = (rows), /* runs of them in arrays that lie the other way round */                           \
-        .refuses = name##_refuses,                                                                                  \
-        .layout = name##_layout,                                                                                    \
-        .store = ck_store,                                                                                          \
-        .release = ck_release,                                                                                      \
-        .loaders = name##_loaders,                                                                                  \
+    {                                                                                                                \
+        return ck_loaders(&ck_##name, job, model, s, out);                                                           \
+    }                                                                                                                \
+    static const qc_format_desc name = {                                                                             \
+        .base = {.size = sizeof(qc_format_desc),                                                                     \
+                 .flags = QC_FORMAT_FOLDER | (more_flags),                                                           \
+                 .kind = QC_KIND_FORMAT,                                                                             \
+                 .id = (format_id)},                                                                                 \
+        .row_multiple = (rows), /* runs of them in arrays that lie the other way round */                            \
+        .refuses = name##_refuses,                                                                                   \
+        .layout = name##_layout,                                                                                     \
+        .store = ck_store,                                                                                           \
+        .release = ck_release,                                                                                       \
+        .loaders = name##_loaders,                                                                                   \
     }
 CHECKPOINT(gptq, "gptq", QC_FORMAT_ORDER, 64);
 CHECKPOINT(awq, "awq", 0, 128);
