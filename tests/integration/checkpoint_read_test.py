@@ -333,6 +333,7 @@ class Refusals(Case):
     def test_formats_that_cannot_be_read(self):
         for config, words in ((gptq_config(checkpoint_format="marlin"), "marlin"), ({**AWQ, "version": "gemv"}, "gemv"),
                               ({**AWQ, "bits": 3}, "4 bits"), (gptq_config(bits=40), "\"bits\""),
+                              (gptq_config(bits=5), "5, 6 or 7 bits"),
                               ({"quant_method": "bitsandbytes"}, "bitsandbytes"),
                               ({**tensors_config(), "transform_config": {"a": 1}}, "rotated"),
                               (tensors_config(form="nvfp4-pack-quantized"), "nvfp4"),

@@ -73,7 +73,11 @@ static qc_status read_gptq(const configuring *c)
         c->out->zeros = PK_ZERO_AS_IT_IS;
     c->out->mixed = json_object_size(json_object_get(c->root, "dynamic")) > 0;
     c->out->n_schemes = 1;
-    return read_scheme(c, c->out->schemes);
+    qc_status status = read_scheme(c, c->out->schemes);
+    uint32_t bits = c->out->schemes->bits;
+    if (status == QC_OK && bits > 4 && bits != 8)
+        return refuse(c, "GPTQ of 5, 6 or 7 bits cannot be read; 2, 3, 4 and 8 bits can");
+    return status;
 }
 
 /* ---- AWQ ---- */
