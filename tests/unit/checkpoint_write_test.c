@@ -261,6 +261,8 @@ static void edits_what_changes_and_nothing_else(void **state)
                   "{\n  \"torch_dtype\": \"bfloat16\",\n  \"x\": 1.0,\n  \"quantization_config\": ", "}\n}\n");
     expect_config("{\"quantization_config\": {\"bits\": [2]}, \"dtype\":\"float32\" }",
                   "{\"quantization_config\": ", "}, \"dtype\":\"bfloat16\" }");
+    expect_config("{\"dtype\": \"float16\", \"torch_dtype\": \"float32\"}",
+                  "{\"dtype\": \"bfloat16\", \"torch_dtype\": \"bfloat16\",\n  \"quantization_config\": ", "}}");
     expect_config("{\"compression_config\": {}, \"tie_word_embeddings\": true}",
                   "{ \"tie_word_embeddings\": false,\n  \"quantization_config\": ", "}}");
 }

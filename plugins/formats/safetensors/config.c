@@ -1,7 +1,7 @@
 #include "config.h"
 #include "shards.h"
 
-enum { MAX_CONFIG = 16 << 20, MAX_EDITS = 4 };
+enum { MAX_CONFIG = 16 << 20, MAX_EDITS = 5 };
 
 /* A value of the outermost object that changes: text NULL: the key goes. */
 typedef struct edit {
@@ -77,7 +77,6 @@ static size_t list_edits(const qc_model *model, const json_t *config, const char
             continue;
         snprintf(word, 32, "\"%s\"", dtype);
         add_edit(edits, &n, dtype_keys[i], word);
-        break;
     }
     if (json_is_true(json_object_get(config, "tie_word_embeddings")) && has_tensor(model, "lm_head.weight"))
         add_edit(edits, &n, "tie_word_embeddings", "false"); /* what is stored counts */
