@@ -211,6 +211,11 @@ class Gptq(Case):
             said = self.quantize("refused", encoding, "gptq", settings, status=3)
             self.assertIn(words, said)
             self.assertFalse((self.scratch / "refused").exists())
+        rules = [{"role": "token_embd", "encoding": "int4_g32"}]
+        for layout in ("gptq", "awq", "compressed-tensors"):
+            said = self.quantize("refused", "int4_g32", layout, rules=rules, status=3)
+            self.assertIn("token_embd.weight", said)
+            self.assertIn("look embeddings up as plain numbers: keep it as it is", said)
 
 
 class Awq(Case):

@@ -6,7 +6,6 @@
  *
  *   word c   bits 31 .. 0:   output 8c + 7 | 5 | 3 | 1 | 6 | 4 | 2 | 0 */
 #include "checkpoint.h"
-#include "packing.h"
 
 enum { BITS = 4, PER_WORD = 8 };
 

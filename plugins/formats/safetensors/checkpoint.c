@@ -41,8 +41,8 @@ static int is_embedding(const char *name)
     while (last > 0 && name[last - 1] != '.')
         last--;
     const char *word = name + last;
-    for (size_t i = last; i + 5 <= n; i++)
-        if (!strncmp(name + i, "embed", 5))
+    for (size_t i = last; i + 4 <= n; i++)
+        if (!strncmp(name + i, "embe", 4) || !strncmp(name + i, "embd", 4)) /* a family's own name, or qcore's */
             return 1;
     return n - last == 3 && (!strncmp(word, "wte", 3) || !strncmp(word, "wpe", 3));
 }
@@ -72,6 +72,8 @@ const char *ck_refuses(const ck_layout *layout, const qc_tensor *t)
             return "only matrices are kept as codes";
         if (s.bits > 8)
             return "it has more than 8 bits a code";
+        if (is_embedding(t->name))
+            return "programs look embeddings up as plain numbers: keep it as it is";
         return layout->refuses(t, &s);
     }
     if (d && d->block_cols != 1)

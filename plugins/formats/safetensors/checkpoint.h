@@ -7,6 +7,7 @@
 #ifndef SAFETENSORS_CHECKPOINT_H
 #define SAFETENSORS_CHECKPOINT_H
 
+#include "packing.h"
 #include "shards.h"
 
 /* The arrays of a linear. */
@@ -113,6 +114,17 @@ int ck_quantizes_head(const ck_folder *f);
 /* n_lines runs of `bytes` to one array, `stride` bytes apart from byte `at` of it on. */
 qc_status ck_put(const ck_rows *r, int part, uint64_t at, uint64_t stride, const void *data, size_t bytes,
                  size_t n_lines);
+/* Codes or zero points as bit strings, from byte `at` of an array on. down: word by word, all strings beside each other;
+ * else each string is a run of words. `stride` bytes from run to run. */
+typedef struct ck_strings {
+    int part, down;
+    const uint8_t *fields;
+    ck_strides from;
+    size_t n_fields, n_strings;
+    uint64_t at, stride;
+} ck_strings;
+
+qc_status ck_put_strings(const ck_rows *r, const ck_strings *s);
 /* Scales [n_lines][n] in the folder's scale dtype, likewise; fails where one cannot be kept exactly. across: the scales
  * of an output stand together ([n][groups]). */
 qc_status ck_put_scales(const ck_rows *r, uint64_t at, uint64_t stride, int across);

@@ -65,6 +65,20 @@ qc_status ck_put(const ck_rows *r, int part, uint64_t at, uint64_t stride, const
     return status;
 }
 
+qc_status ck_put_strings(const ck_rows *r, const ck_strings *s)
+{
+    uint32_t bits = r->linear->scheme.bits;
+    size_t words = ck_words(s->n_fields, bits), n = s->n_strings;
+    ck_strides to = s->down ? (ck_strides){n, 1} : (ck_strides){1, words};
+    uint32_t *packed = r->job->scratch(r->job, words * n * 4);
+    if (!packed)
+        return qc_fail(r->job, QC_E_NOMEM, "out of memory for codes");
+    memset(packed, 0, words * n * 4);
+    ck_pack(packed, to, s->fields, s->from, bits, s->n_fields, n);
+    ck_little_endian(packed, words * n);
+    return ck_put(r, s->part, s->at, s->stride, packed, 4 * (s->down ? n : words), s->down ? words : n);
+}
+
 /* 0: cannot be kept exactly. */
 static int store_scale(const char *encoding, float scale, unsigned char *to)
 {
@@ -91,7 +105,7 @@ qc_status ck_put_scales(const ck_rows *r, uint64_t at, uint64_t stride, int acro
                 return qc_fail(r->job, QC_E_NUMERIC,
                                "row %llu: the scale %.9g is no %s, the type that scales are kept in: set scale_dtype "
                                "f16 or f32, or take an int encoding, whose scales are numbers of either type",
-                               (unsigned long long)(r->row + i), (double)r->scale[g * n + i], encoding);
+                               (unsigned long long)r->row + i, (double)r->scale[g * n + i], encoding);
     return across ? ck_put(r, CK_SCALES, at, groups * bytes, data, groups * bytes, n)
                   : ck_put(r, CK_SCALES, at, stride, data, n * bytes, groups);
 }

@@ -12,7 +12,6 @@
  *   P.weight_scale       F32 [O, 1] */
 #include "checkpoint.h"
 #include "config.h"
-#include "packing.h"
 
 enum { PACKED, UNPACKED };
 
@@ -66,28 +65,25 @@ static size_t arrays(const ck_folder *f, const ck_linear *l, ck_array a[CK_N_PAR
 
 static qc_status put_packed(const ck_rows *r)
 {
-    uint32_t bits = r->linear->scheme.bits;
-    size_t n = r->n, cols = (size_t)r->linear->cols, words = ck_words(cols, bits);
-    uint32_t *packed = r->job->scratch(r->job, words * n * 4);
-    if (!packed)
-        return qc_fail(r->job, QC_E_NOMEM, "out of memory for codes");
-    memset(packed, 0, words * n * 4);
-    ck_pack(packed, (ck_strides){1, words}, r->code, (ck_strides){n, 1}, bits, cols, n);
-    ck_little_endian(packed, words * n);
-    return ck_put(r, CK_CODES, r->row * words * 4, words * 4, packed, words * 4, n);
+    size_t cols = (size_t)r->linear->cols;
+    uint64_t bytes = 4 * ck_words(cols, r->linear->scheme.bits);
+    const ck_strings codes = {CK_CODES,          .fields = r->code,    .from = {r->n, 1}, .n_fields = cols,
+                              .n_strings = r->n, .at = r->row * bytes, .stride = bytes};
+    return ck_put_strings(r, &codes);
 }
 
 static qc_status put_zeros(const ck_rows *r)
 {
-    uint32_t bits = r->linear->scheme.bits;
-    size_t n = r->n, groups = (size_t)r->linear->groups, words = ck_words(n, bits);
-    uint32_t *packed = r->job->scratch(r->job, words * groups * 4);
-    if (!packed)
-        return qc_fail(r->job, QC_E_NOMEM, "out of memory for zero points");
-    memset(packed, 0, words * groups * 4);
-    ck_pack(packed, (ck_strides){groups, 1}, r->zero, (ck_strides){1, n}, bits, n, groups);
-    ck_little_endian(packed, words * groups);
-    return ck_put(r, CK_ZEROS, r->row * bits / 32 * groups * 4, groups * 4, packed, groups * 4, words);
+    uint64_t bytes = 4 * r->linear->groups;
+    const ck_strings zeros = {CK_ZEROS,
+                              .down = 1,
+                              .fields = r->zero,
+                              .from = {1, r->n},
+                              .n_fields = r->n,
+                              .n_strings = (size_t)r->linear->groups,
+                              .at = r->row * r->linear->scheme.bits / 32 * bytes,
+                              .stride = bytes};
+    return ck_put_strings(r, &zeros);
 }
 
 static qc_status put_bytes(const ck_rows *r)

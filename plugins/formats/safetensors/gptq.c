@@ -6,7 +6,6 @@
  *   P.scales   F16 [K / G, O]
  *   P.g_idx    I32 [K]               the group of each input; inputs stay in their own order */
 #include "checkpoint.h"
-#include "packing.h"
 
 enum { V1, V2 };
 
@@ -15,7 +14,8 @@ static const char *refuses(const qc_tensor *t, const ck_scheme *s)
     if (s->bits != 2 && s->bits != 3 && s->bits != 4 && s->bits != 8)
         return "GPTQ layouts have 2, 3, 4 or 8 bits";
     if (t->dims[0] * s->bits % 32 || t->dims[1] % (s->bits == 3 ? 32 : 32 / s->bits))
-        return "rows and columns do not fill whole 32-bit words";
+        return "its rows and columns do not fill whole 32-bit words, as GPTQ layouts need: keep it as it is, or write "
+               "compressed-tensors";
     return NULL;
 }
 
@@ -82,30 +82,31 @@ static qc_status put_groups(const ck_rows *r)
 
 static qc_status put_codes(const ck_rows *r)
 {
-    uint32_t bits = r->linear->scheme.bits;
-    size_t n = r->n, cols = (size_t)r->linear->cols, words = ck_words(cols, bits);
-    uint32_t *packed = r->job->scratch(r->job, words * n * 4);
-    if (!packed)
-        return qc_fail(r->job, QC_E_NOMEM, "out of memory for codes");
-    memset(packed, 0, words * n * 4);
-    ck_pack(packed, (ck_strides){n, 1}, r->code, (ck_strides){n, 1}, bits, cols, n);
-    ck_little_endian(packed, words * n);
-    return ck_put(r, CK_CODES, r->row * 4, r->linear->rows * 4, packed, n * 4, words);
+    const ck_strings codes = {CK_CODES,
+                              .down = 1,
+                              .fields = r->code,
+                              .from = {r->n, 1},
+                              .n_fields = (size_t)r->linear->cols,
+                              .n_strings = r->n,
+                              .at = r->row * 4,
+                              .stride = r->linear->rows * 4};
+    return ck_put_strings(r, &codes);
 }
 
 static qc_status put_zeros(const ck_rows *r)
 {
     uint32_t bits = r->linear->scheme.bits;
-    size_t n = r->n, groups = (size_t)r->linear->groups, words = ck_words(n, bits);
-    uint32_t *packed = r->job->scratch(r->job, words * groups * 4);
-    if (!packed)
-        return qc_fail(r->job, QC_E_NOMEM, "out of memory for zero points");
-    memset(packed, 0, words * groups * 4);
+    size_t n = r->n, groups = (size_t)r->linear->groups;
+    const ck_strings zeros = {CK_ZEROS,
+                              .fields = r->zero,
+                              .from = {1, n},
+                              .n_fields = n,
+                              .n_strings = groups,
+                              .at = r->row * bits / 8,
+                              .stride = r->linear->rows * bits / 8};
     for (size_t i = 0; r->folder->variant == V1 && i < groups * n; i++)
         r->zero[i]--; /* symmetric: never 0 */
-    ck_pack(packed, (ck_strides){1, words}, r->zero, (ck_strides){1, n}, bits, n, groups);
-    ck_little_endian(packed, words * groups);
-    return ck_put(r, CK_ZEROS, r->row * bits / 8, r->linear->rows * bits / 8, packed, words * 4, groups);
+    return ck_put_strings(r, &zeros);
 }
 
 static qc_status store(const ck_rows *r)
