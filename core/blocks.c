@@ -1,7 +1,6 @@
 #include "core/blocks.h"
 #include "core/calibrate.h"
 #include "core/forward.h"
-#include "core/log.h"
 #include "core/record.h"
 #include "core/units.h"
 #include "core/yaml.h"
@@ -178,28 +177,6 @@ static qc_status open_forward(block_run *b, qc_job *job)
 
 /* ---- opening ---- */
 
-void blocks_warn_of_few_tokens(const qc_host *host, registry *r, const plan *planned, double tokens)
-{
-    const recipe *rec = planned->recipe;
-    const plugin_use *use = rec->quantize.n_methods ? &rec->quantize.methods[rec->quantize.n_methods - 1] : NULL;
-    const plugin_entry *e = use ? registry_entry(r, "method", use->id) : NULL;
-    const char *text = e ? entry_value(e, "tokens") : NULL;
-    double each = text ? strtod(text, NULL) : 0;
-    const plan_item *widest = NULL;
-    for (size_t i = 0; i < planned->n_items; i++) {
-        const plan_item *item = &planned->items[i];
-        int counts = calibration_is_linear(item->tensor) && !item->carried && item->to.desc && item->to.block_cols != 1;
-        if (counts && (!widest || item->tensor->dims[0] > widest->tensor->dims[0]))
-            widest = item;
-    }
-    if (!widest || !use || tokens >= each * (double)widest->tensor->dims[0])
-        return;
-    log_say(host, QC_LOG_WARNING,
-            "%.0f tokens of calibration are few for %s, which has %llu columns: %s wants %.0f a column, %.0f tokens",
-            tokens, widest->tensor->name, (unsigned long long)widest->tensor->dims[0], use->id, each,
-            each * (double)widest->tensor->dims[0]);
-}
-
 static qc_status open_parts(block_run *b, qc_job *job)
 {
     qc_status status = calibration_windows(job, b->registry, b->recipe, b->model, &b->windows);
@@ -213,7 +190,7 @@ static qc_status open_parts(block_run *b, qc_job *job)
     b->statistics = statistics_new(b->room);
     if (!b->state || !b->items || !b->values || !b->statistics)
         return no_memory(job);
-    blocks_warn_of_few_tokens(job->host, b->registry, b->plan, (double)b->windows.starts[b->windows.n]);
+    calibration_warn_of_few_tokens(job->host, b->registry, b->plan, (double)b->windows.starts[b->windows.n]);
     return recorder_new(job, b->statistics, b->round_wants | b->transform_wants, &b->recorder);
 }
 

@@ -12,10 +12,6 @@ typedef struct block_run block_run;
  * scale channels, or where calibration.sequential says so. */
 qc_status blocks_wanted(qc_job *job, registry *r, const recipe *rec, int *wanted);
 
-/* What a Gram matrix of more columns than tokens knows is little more than those tokens: says how many the rounding
- * method wants, where there are fewer. blocks_open does so too. */
-void blocks_warn_of_few_tokens(const qc_host *host, registry *r, const plan *plan, double tokens);
-
 /* Reads the text and opens the model's forward pass; p and its plan live as long. Fails where run.memory is too small,
  * naming what is needed. */
 qc_status blocks_open(qc_job *job, registry *r, pipeline *p, const plan *plan, block_run **out);

@@ -2,11 +2,13 @@
 #include "core/calibrate.h"
 #include "core/forward.h"
 #include "core/job.h"
+#include "core/log.h"
 #include "core/names.h"
 #include "core/paths.h"
 #include "core/record.h"
 #include "core/tokens.h"
 #include "core/units.h"
+#include <stdlib.h>
 
 typedef struct calibration {
     const recipe *recipe;
@@ -211,4 +213,28 @@ qc_status statistics_record(qc_job *job, registry *r, const recipe *rec, const m
     else
         statistics_free(s);
     return status;
+}
+
+/* ---- how much text ---- */
+
+void calibration_warn_of_few_tokens(const qc_host *host, registry *r, const plan *planned, double tokens)
+{
+    const recipe *rec = planned->recipe;
+    const plugin_use *use = rec->quantize.n_methods ? &rec->quantize.methods[rec->quantize.n_methods - 1] : NULL;
+    const plugin_entry *e = use ? registry_entry(r, "method", use->id) : NULL;
+    const char *text = e ? entry_value(e, "tokens") : NULL;
+    double each = text ? strtod(text, NULL) : 0;
+    const plan_item *widest = NULL;
+    for (size_t i = 0; i < planned->n_items; i++) {
+        const plan_item *item = &planned->items[i];
+        int counts = calibration_is_linear(item->tensor) && !item->carried && item->to.desc && item->to.block_cols != 1;
+        if (counts && (!widest || item->tensor->dims[0] > widest->tensor->dims[0]))
+            widest = item;
+    }
+    if (!widest || !use || tokens >= each * (double)widest->tensor->dims[0])
+        return;
+    log_say(host, QC_LOG_WARNING,
+            "%.0f tokens of calibration are few for %s, which has %llu columns: %s wants %.0f a column, %.0f tokens",
+            tokens, widest->tensor->name, (unsigned long long)widest->tensor->dims[0], use->id, each,
+            each * (double)widest->tensor->dims[0]);
 }

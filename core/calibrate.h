@@ -2,6 +2,7 @@
 #ifndef CORE_CALIBRATE_H
 #define CORE_CALIBRATE_H
 
+#include "core/plan.h"
 #include "core/statistics.h"
 #include "core/tokens.h"
 
@@ -16,5 +17,9 @@ qc_status calibration_datasets(qc_job *job, const recipe *rec, statistics *s, ui
  * input, as far as roles tell before the model runs? */
 int calibration_is_linear(const model_tensor *t);
 int calibration_is_shared(const model *m, const model_tensor *t);
+
+/* What a Gram matrix of more columns than tokens knows is little more than those tokens: says how many the rounding
+ * method wants, where there are fewer. */
+void calibration_warn_of_few_tokens(const qc_host *host, registry *r, const plan *planned, double tokens);
 
 #endif

@@ -1,4 +1,5 @@
 /* qcore -c RECIPE: from the recipe to the report. */
+#include "core/calibrate.h"
 #include "core/commands.h"
 #include "core/host.h"
 #include "core/judge.h"
@@ -113,8 +114,8 @@ static qc_status make_plan(session *s, qc_job *job, run_state *r)
     r->quantization.plan->calibration_bytes = bytes;
     r->quantization.plan->calibration_tokens = blocks ? steps / blocks : 0;
     if (r->quantization.plan->calibration_tokens)
-        blocks_warn_of_few_tokens(job->host, s->registry, r->quantization.plan,
-                                  (double)r->quantization.plan->calibration_tokens);
+        calibration_warn_of_few_tokens(job->host, s->registry, r->quantization.plan,
+                                       (double)r->quantization.plan->calibration_tokens);
     return QC_OK;
 }
 
