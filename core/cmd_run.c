@@ -119,12 +119,24 @@ static qc_status make_plan(session *s, qc_job *job, run_state *r)
     return QC_OK;
 }
 
+/* Were outputs measured while linears were rounded? */
+static int outputs_are_known(const run_state *r)
+{
+    size_t n;
+    const linear_result *linears = pipeline_linears(r->quantization.pipeline, &n);
+    for (size_t i = 0; i < n; i++)
+        if (linears[i].energy > 0)
+            return 1;
+    return 0;
+}
+
 /* The written file is opened and run like any other: what counts is what a client will read. */
 static qc_status judge(session *s, qc_job *job, run_state *r)
 {
     const recipe *rec = s->recipe;
     int scaled = pipeline_transforms(r->quantization.pipeline); /* linears then answer for other channels */
-    int layers = !scaled && (rec->evaluate.layers > 0 || (rec->evaluate.layers < 0 && rec->calibration.text.n));
+    int unknown = rec->calibration.text.n && !outputs_are_known(r); /* else asked for, or not measured twice */
+    int layers = !scaled && (rec->evaluate.layers > 0 || (rec->evaluate.layers < 0 && unknown));
     if (!layers && !rec->evaluate.at.file)
         return QC_OK;
     qc_status status = open_model(s, job, rec, rec->output.path, &r->written);
