@@ -286,6 +286,7 @@ static void expect_refusal(const char *format, made *x, const char *words)
 
 static void refuses_what_it_cannot_keep(void **state)
 {
+    static char long_name[258];
     static const struct {
         const char *format, *config, *name, *encoding, *words;
         uint64_t rows;
@@ -296,10 +297,15 @@ static void refuses_what_it_cannot_keep(void **state)
         {"awq", "{}", "a.weight", "int8_g32", "AWQ layouts have 4 bits", 64},
         {"awq", "{}", "a.weight", "int4_g32", "multiple of 8 rows", 12},
         {"awq", "{}", "experts", "int4_g32", "called NAME.weight", 64},
+        {"gptq", "{}", "model.embed_tokens.weight", "int4_g32", "look embeddings up as plain numbers", 64},
+        {"awq", "{}", "token_embd.weight", "int4_g32", "look embeddings up as plain numbers", 64},
+        {"gptq", "{}", long_name, "int4_g32", "names of at most 256 characters", 64},
         {"compressed-tensors", "[]", "a.weight", "int4_g32", "config.json: not a JSON object", 64},
         {"compressed-tensors", "{", "a.weight", "int4_g32", "config.json:1:", 64},
     };
     (void)state;
+    memset(long_name, 'x', 250);
+    memcpy(long_name + 250, ".weight", sizeof ".weight");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         made x;
         begin(&x, cases[i].config);

@@ -6,6 +6,8 @@
 
 #define WEIGHT ".weight"
 
+enum { LONGEST_NAME = 256 }; /* what quantization_config says of a module has room for twice as many characters */
+
 /* ---- names and schemes ---- */
 
 size_t ck_module_length(const char *name)
@@ -116,6 +118,9 @@ static qc_status take_linears(const ck_layout *layout, qc_job *job, const qc_mod
         if (why)
             return qc_fail(job, QC_E_UNSUPPORTED, "tensor '%.80s' (%s) cannot be written: %s", t->name, t->encoding,
                            why);
+        if (strlen(t->name) > LONGEST_NAME)
+            return qc_fail(job, QC_E_LIMIT, "tensor '%.80s' ...: names of at most %d characters can be written",
+                           t->name, LONGEST_NAME);
         if (ck_scheme_of(t, &s))
             status = take_linear(job, t, i, &s, &f->linears[f->n++]);
     }
