@@ -568,6 +568,8 @@ static qc_status run_ends(block_run *b, qc_job *job)
     for (size_t i = 0; i < b->plan->n_items; i++)
         if (b->state[i] != DONE)
             b->items[b->n_items++] = i;
+    if (status == QC_OK)
+        status = pipeline_know_embedding(b->pipeline, job, b->statistics);
     return status == QC_OK ? pipeline_run(b->pipeline, job, b->items, b->n_items, b->statistics, b->shown) : status;
 }
 

@@ -72,7 +72,7 @@ struct pipeline {
     const output *output;
     const qc_ops_row *ops;
     const qc_ops_matrix *matrices; /* NULL: nothing is measured */
-    const qc_architecture_desc *family; /* NULL: not known, or no method transforms */
+    const qc_architecture_desc *family; /* NULL: not known, or no method asks for its axes */
     opened_method *methods;
     size_t n_methods;
     const opened_method *rounder; /* one of them; NULL: nothing rounds */

@@ -38,6 +38,12 @@ static qc_status open_method(pipeline *p, qc_job *job, registry *r, const plugin
     return status;
 }
 
+/* Whose axes say where factors go, and what reads the embedding. */
+static int wants_family(const pipeline *p)
+{
+    return pipeline_transforms(p) || (p->rounder && p->rounder->desc->statistics & QC_STAT_GRAM);
+}
+
 static qc_status open_methods(pipeline *p, qc_job *job, registry *r)
 {
     const recipe *rec = p->plan->recipe;
@@ -48,7 +54,7 @@ static qc_status open_methods(pipeline *p, qc_job *job, registry *r)
         return no_memory(job);
     for (size_t i = 0; i < rec->quantize.n_methods && status == QC_OK; i++)
         status = open_method(p, job, r, &rec->quantize.methods[i]);
-    if (status == QC_OK && pipeline_transforms(p) && p->plan->model->architecture_id)
+    if (status == QC_OK && wants_family(p) && p->plan->model->architecture_id)
         status = registry_open(r, job, "architecture", p->plan->model->architecture_id, &family);
     p->family = family;
     return status;

@@ -60,6 +60,8 @@ uint32_t pipeline_statistics(const pipeline *p, int transforms); /* QC_STAT_* th
 /* Asks the methods for factors on every axis of a block, in order; s is scaled as the readers' weights are. Once a
  * block, before any of its items runs. */
 qc_status pipeline_transform(pipeline *p, qc_job *job, statistics *s, uint32_t block);
+/* What reads the embedding tells its method what a Gram matrix tells others; added to s. */
+qc_status pipeline_know_embedding(const pipeline *p, qc_job *job, statistics *s);
 /* Divides what was recorded of the input that item reads by its factors: for statistics of the model without them. */
 qc_status pipeline_scale_input(const pipeline *p, qc_job *job, statistics *s, size_t item);
 int pipeline_is_scaled(const pipeline *p, size_t item); /* does an item have factors? */

@@ -158,6 +158,8 @@ static qc_status run_all(quantization *q, qc_job *job)
     }
     for (uint32_t block = 0; q->statistics && block < blocks && status == QC_OK; block++)
         status = pipeline_transform(q->pipeline, job, q->statistics, block);
+    if (status == QC_OK && q->own)
+        status = pipeline_know_embedding(q->pipeline, job, q->own);
     return status == QC_OK ? pipeline_run(q->pipeline, job, NULL, q->plan->n_items, q->statistics, s->progress)
                            : status;
 }

@@ -152,7 +152,7 @@ class Summary(CalibratedRun):
     def test_each_linear(self):
         shown = self.run_recipe("--json")
         linears = json.loads(shown.stdout)["linears"]
-        self.assertEqual(len(linears), 2 * 7)
+        self.assertEqual(len(linears), 2 * 7 + 1)  # and the embedding
         for linear in linears:
             self.assertLess(linear["output_error"], linear["output_error_nearest"], linear["name"])
             self.assertGreater(linear["damping"], 0)
