@@ -291,10 +291,10 @@ static qc_status run_chunks(void *arg, qc_job *job, size_t begin, size_t end)
         size_t mark = job_mark(job);
         qc_status status = chunk_run(s->pipeline, job, &c);
         job_release(job, mark);
-        if (status != QC_OK) {
+        if (status != QC_OK && status != QC_E_CANCELLED)
             job_add_context(job, "%s", c.work->item->tensor->name);
+        if (status != QC_OK)
             return status;
-        }
         show_progress(s, &c);
     }
     return QC_OK;
