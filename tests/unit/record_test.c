@@ -108,6 +108,12 @@ static void inputs_recorded_one_by_one_are_the_same(void **state)
         need(&r, forward_step(steps, r.job, block, NULL, 1));
         forward_leave(r.forward);
     }
+    statistics *copy = NULL;
+    need(&r, statistics_copy(full, r.job, &copy));
+    assert_int_equal(statistics_bytes(copy), statistics_bytes(full));
+    expect_input(copy, full, "output.weight", ALL);
+    expect_input(copy, full, "blk.0.attn_k.weight", ALL);
+    statistics_free(copy);
     recorder_choose(rec, NULL, NULL);
     const forward_watch watch = recorder_watch(rec, 1);
     need(&r, forward_step(steps, r.job, MADE_BLOCKS, &watch, 0));
