@@ -33,9 +33,9 @@ static qc_status choose(qc_job *job, const qc_model *model, const qc_settings *s
 static size_t arrays(const ck_folder *f, const ck_linear *l, ck_array a[CK_N_PARTS])
 {
     (void)f;
-    a[0] = (ck_array){CK_CODES, "qweight", "I32", 2, {l->cols, l->rows / PER_WORD}};
-    a[1] = (ck_array){CK_ZEROS, "qzeros", "I32", 2, {l->groups, l->rows / PER_WORD}};
-    a[2] = (ck_array){CK_SCALES, "scales", "F16", 2, {l->groups, l->rows}};
+    a[0] = (ck_array){CK_CODES, 2, "qweight", "I32", {l->cols, l->rows / PER_WORD}};
+    a[1] = (ck_array){CK_ZEROS, 2, "qzeros", "I32", {l->groups, l->rows / PER_WORD}};
+    a[2] = (ck_array){CK_SCALES, 2, "scales", "F16", {l->groups, l->rows}};
     return 3;
 }
 

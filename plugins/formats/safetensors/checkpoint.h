@@ -45,8 +45,8 @@ typedef struct ck_folder {
 /* What an array of a linear looks like. */
 typedef struct ck_array {
     int part;
-    const char *suffix, *dtype; /* NAME "." suffix instead of NAME ".weight" */
     uint32_t n_dims;
+    const char *suffix, *dtype; /* NAME "." suffix instead of NAME ".weight" */
     uint64_t dims[2];
 } ck_array;
 

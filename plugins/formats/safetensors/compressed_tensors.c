@@ -50,14 +50,14 @@ static qc_status choose(qc_job *job, const qc_model *model, const qc_settings *s
 static size_t arrays(const ck_folder *f, const ck_linear *l, ck_array a[CK_N_PARTS])
 {
     uint32_t b = l->scheme.bits;
-    a[1] = (ck_array){CK_SCALES, "weight_scale", f->scale_dtype->name, 2, {l->rows, l->groups}};
+    a[1] = (ck_array){CK_SCALES, 2, "weight_scale", f->scale_dtype->name, {l->rows, l->groups}};
     if (f->variant == UNPACKED) {
-        a[0] = (ck_array){CK_CODES, "weight", "I8", 2, {l->rows, l->cols}};
+        a[0] = (ck_array){CK_CODES, 2, "weight", "I8", {l->rows, l->cols}};
         return 2;
     }
-    a[0] = (ck_array){CK_CODES, "weight_packed", "I32", 2, {l->rows, ck_words((size_t)l->cols, b)}};
-    a[2] = (ck_array){CK_SHAPE, "weight_shape", "I64", 1, {2, 0}};
-    a[3] = (ck_array){CK_ZEROS, "weight_zero_point", "I32", 2, {ck_words((size_t)l->rows, b), l->groups}};
+    a[0] = (ck_array){CK_CODES, 2, "weight_packed", "I32", {l->rows, ck_words((size_t)l->cols, b)}};
+    a[2] = (ck_array){CK_SHAPE, 1, "weight_shape", "I64", {2, 0}};
+    a[3] = (ck_array){CK_ZEROS, 2, "weight_zero_point", "I32", {ck_words((size_t)l->rows, b), l->groups}};
     return l->scheme.symmetric ? 3 : 4;
 }
 

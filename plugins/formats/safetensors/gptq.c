@@ -60,10 +60,10 @@ static size_t arrays(const ck_folder *f, const ck_linear *l, ck_array a[CK_N_PAR
 {
     uint32_t b = l->scheme.bits;
     (void)f;
-    a[0] = (ck_array){CK_CODES, "qweight", "I32", 2, {l->cols * b / 32, l->rows}};
-    a[1] = (ck_array){CK_ZEROS, "qzeros", "I32", 2, {l->groups, l->rows * b / 32}};
-    a[2] = (ck_array){CK_SCALES, "scales", "F16", 2, {l->groups, l->rows}};
-    a[3] = (ck_array){CK_GROUPS, "g_idx", "I32", 1, {l->cols, 0}};
+    a[0] = (ck_array){CK_CODES, 2, "qweight", "I32", {l->cols * b / 32, l->rows}};
+    a[1] = (ck_array){CK_ZEROS, 2, "qzeros", "I32", {l->groups, l->rows * b / 32}};
+    a[2] = (ck_array){CK_SCALES, 2, "scales", "F16", {l->groups, l->rows}};
+    a[3] = (ck_array){CK_GROUPS, 1, "g_idx", "I32", {l->cols, 0}};
     return 4;
 }
 
