@@ -178,7 +178,8 @@ static void encode(const qc_coder *e, void *dst, const float *x, const float *im
     int32_t code[LEGACY_COLS * QC_LANES];
     qc_grid g = {.size = sizeof g, .step = step, .offset = offset};
     fit(e, &g, x, importance, 0, 1);
-    snap_columns(e, x, n_cols, step, offset, value, code);
+    (void)n_cols; /* one block */
+    snap_columns(e, x, LEGACY_COLS, step, offset, value, code);
     pack(e, dst, &g, code, n_rows);
 }
 

@@ -72,8 +72,9 @@ static qc_status sum_columns(qc_job *job, const qc_end *end, double *sum)
 {
     size_t rows = end->linear->rows, cols = end->linear->cols, n_pieces = (rows + PIECE_ROWS - 1) / PIECE_ROWS;
     column_sums s = {end, cols, n_pieces <= SIZE_MAX / cols ? doubles(job, n_pieces * cols) : NULL};
-    qc_status status = s.piece ? job->parallel_for(job, rows, PIECE_ROWS, sum_piece, &s)
-                               : job->fail(job, QC_E_NOMEM, "out of memory");
+    if (!s.piece)
+        return qc_fail(job, QC_E_NOMEM, "out of memory for sums of %s", end->linear->name);
+    qc_status status = job->parallel_for(job, rows, PIECE_ROWS, sum_piece, &s);
     if (status != QC_OK)
         return status;
     for (size_t col = 0; col < cols; col++) {
