@@ -34,14 +34,14 @@ static void copy_steps(const transcoder *t, size_t col)
 static qc_status transcode_tile(const transcoder *t, size_t n_rows, const unsigned char *src, unsigned char *dst)
 {
     const qc_coder *from = t->from, *to = t->to;
-    for (size_t begin = 0; begin < from->cols; begin += from->block_cols) {
-        from->ops->unpack(from, t->read, t->code, src + qc_piece_at(from, begin), n_rows);
-        for (size_t col = 0; col < from->block_cols; col += to->block_cols) {
+    for (size_t begin = 0; begin < from->cols; begin += from->block_cols, src += from->desc->block_bytes) {
+        from->ops->unpack(from, t->read, t->code, src, n_rows);
+        for (size_t col = 0; col < from->block_cols; col += to->block_cols, dst += to->desc->block_bytes) {
             copy_steps(t, col);
             if (!to->ops->adopt(to, t->write))
                 return qc_fail(t->job, QC_E_NUMERIC, "column %zu: a step of %s cannot be kept as %s", begin + col,
                                from->desc->base.id, to->desc->base.id);
-            to->ops->pack(to, dst + qc_piece_at(to, begin + col), t->write, t->code + col * QC_LANES, n_rows);
+            to->ops->pack(to, dst, t->write, t->code + col * QC_LANES, n_rows);
         }
     }
     return QC_OK;
