@@ -11,7 +11,8 @@ static size_t sampled_rows(uint64_t rows, size_t *stride)
 
 static int is_measured(const pipeline *p, const portion *o)
 {
-    return p->matrices && is_rounded(o->work) && o->input && o->input->gram;
+    const qc_input *input = o->input;
+    return p->matrices && is_rounded(o->work) && input && (input->gram || (input->samples && input->n_samples));
 }
 
 uint64_t sample_bytes(const pipeline *p, const portion *o)
@@ -108,31 +109,35 @@ void sample_rows(const chunk *c, const float *x, const float *w)
             s->error[k * cols + i] = x[at * cols + i] - w[at * cols + i];
 }
 
-/* Sum over rows of e H e'. */
-static double quadratic(const float *e, const float *product, size_t n)
+/* Sum over rows of e H e' from the products e H; or over rows and samples x of (e x)^2, from the products e x. */
+static double add_up(const float *e, const float *product, size_t n)
 {
     double sum = 0;
     for (size_t i = 0; i < n; i++)
-        sum += (double)e[i] * (double)product[i];
+        sum += (double)(e ? e[i] : product[i]) * (double)product[i];
     return sum > 0 ? sum : 0;
 }
 
+/* By the Gram matrix, or where there is none by some of the inputs themselves. */
 qc_status sample_finish(const pipeline *p, qc_job *job, const portion *o)
 {
     const sampled *s = &o->sampled;
+    const qc_input *input = o->input;
     linear_result *result = &p->linears[o->work->first_matrix + o->matrix];
-    size_t cols = o->work->from.cols, mark = job_mark(job), each = s->n * cols;
+    size_t cols = o->work->from.cols, mark = job_mark(job), n = input && input->gram ? cols : 0;
     if (!s->weights)
         return QC_OK;
-    float *product = job->scratch(job, 3 * each * sizeof *product);
+    const float *right = n ? input->gram : input->samples;
+    n = n ? n : input->n_samples;
+    float *product = job->scratch(job, 3 * s->n * n * sizeof *product);
     if (!product)
         return qc_fail(job, QC_E_NOMEM, "out of memory for the rows that are measured");
-    qc_status status = p->matrices->gemm(job, 3 * s->n, cols, cols, s->weights, cols, o->input->gram, cols, 0, product,
-                                         cols);
+    const int by_samples = right == input->samples;
+    qc_status status = p->matrices->gemm(job, 3 * s->n, n, cols, s->weights, cols, right, cols, by_samples, product, n);
     if (status == QC_OK) {
-        result->energy = quadratic(s->weights, product, each);
-        result->error = quadratic(s->error, product + each, each);
-        result->rtn_error = quadratic(s->rtn_error, product + 2 * each, each);
+        result->energy = add_up(by_samples ? NULL : s->weights, product, s->n * n);
+        result->error = add_up(by_samples ? NULL : s->error, product + s->n * n, s->n * n);
+        result->rtn_error = add_up(by_samples ? NULL : s->rtn_error, product + 2 * s->n * n, s->n * n);
     }
     job_release(job, mark);
     return status;

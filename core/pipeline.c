@@ -96,7 +96,7 @@ static uint64_t chunk_rows(const pipeline *p, const work *w)
 
 static int measures(const pipeline *p)
 {
-    return p->rounder && p->rounder->desc->statistics & QC_STAT_GRAM;
+    return p->rounder && p->rounder->desc->statistics & (QC_STAT_GRAM | QC_STAT_SAMPLES);
 }
 
 /* What loading takes where rows are the format's to find, and storing where it packs codes anew: about 1.5 bytes each. */

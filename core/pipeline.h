@@ -15,8 +15,9 @@ typedef struct item_result {
     double energy, error;
 } item_result;
 
-/* What rounding one matrix came to, where the Gram matrix H of its input is known: sums over about MEASURED_ROWS of its
- * rows, evenly spaced, of w H w' for w, for w less what rtn makes of it, and for w less what was written. */
+/* What rounding one matrix came to, where the Gram matrix H of its input is known, or samples that stand for it: sums
+ * over about MEASURED_ROWS of its rows, evenly spaced, of w H w' for w, for w less what rounding to the nearest makes of
+ * it, and for w less what was written. */
 enum { MEASURED_ROWS = 128, MAX_LINEAR_FIGURES = 8 };
 
 typedef struct linear_result {

@@ -129,7 +129,7 @@ static void print_notes(const linear_table *t, FILE *file)
         fprintf(file, "  all of them: %s\n", figures);
     if (t->measured)
         fprintf(file,
-                "  error of outputs: mean square over the calibration text, relative to the outputs', by about %d rows "
+                "  error of outputs: mean square over calibration, relative to the outputs', by about %d rows "
                 "of each;\n  nearest: had every weight been rounded to the nearest, each block on its own\n",
                 (int)MEASURED_ROWS);
 }
