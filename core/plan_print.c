@@ -120,7 +120,7 @@ static void print_calibration(const plan *p)
     const char *const sequential[] = {"", ", from blocks as they are written", ", from linears as they are written"};
     char size[BYTES_TEXT];
     if (p->calibration_tokens)
-        printf("calibration: %llu tokens%s, about %s of memory\n", (unsigned long long)p->calibration_tokens,
+        printf("calibration: %llu tokens%s, at least %s of memory\n", (unsigned long long)p->calibration_tokens,
                sequential[p->recipe->calibration.sequential], bytes_text(p->calibration_bytes, size));
 }
 
