@@ -1,6 +1,7 @@
-/* The embedding's rows go into the first block unchanged, so what an error in them costs is known without any text: the
- * block's norms scale it, its linears multiply it. With W the linears that read one norm's output and g the norm's
- * weights, (W g)'(W g) stands where other tensors have the Gram matrix of their input; the block's norms count alike. */
+/* The embedding's rows go into the first block unchanged, so what an error in them costs is known without any text: a
+ * norm scales it, the linears that read the norm multiply it. With W those linears and g the norm's weights, (W g)'(W g)
+ * stands where other tensors have the Gram matrix of their input. Only the first norm counts: later ones read what
+ * attention has made of many rows. */
 #include "core/chunk.h"
 #include "core/job.h"
 #include "core/names.h"
@@ -16,9 +17,8 @@ typedef struct readers {
     const pipeline *pipeline;
     size_t cols;
     float *norm, *rows; /* [cols]; [ROWS][cols] */
-    float *of_norm, *sum; /* [cols][cols], upper triangles: of one norm's readers, of all */
-    uint64_t n_rows;
-    int any;
+    float *gram; /* [cols][cols], upper triangle */
+    uint64_t n_rows; /* that went into it */
 } readers;
 
 static const work *find_work(const pipeline *p, const char *name)
@@ -55,24 +55,10 @@ static qc_status add_reader(readers *r, qc_job *job, const work *w)
         for (size_t i = 0; i < n * r->cols; i++)
             r->rows[i] *= r->norm[i % r->cols];
         if (status == QC_OK)
-            status = r->pipeline->matrices->gram(job, r->cols, n, r->rows, r->cols, r->of_norm);
+            status = r->pipeline->matrices->gram(job, r->cols, n, r->rows, r->cols, r->gram);
     }
     r->n_rows += all;
     return status;
-}
-
-/* As large as every other norm's. */
-static void add_norm(readers *r)
-{
-    const size_t n = r->cols;
-    double trace = 0.0;
-    for (size_t i = 0; i < n; i++)
-        trace += (double)r->of_norm[i * (n + 1)];
-    if (!(trace > 0.0))
-        return;
-    r->any = 1;
-    for (size_t i = 0; i < n * n; i++)
-        r->sum[i] += (float)((double)r->of_norm[i] * ((double)n / trace));
 }
 
 /* A rule whose only writer is a norm: what it names as readers reads the norm's output. */
@@ -83,12 +69,10 @@ static qc_status add_rule(readers *r, qc_job *job, const qc_axis_rule *rule)
     if (!norm || norm->item->tensor->n_rows != 1)
         return QC_OK;
     qc_status status = load(r, job, norm, 0, 1, r->norm);
-    memset(r->of_norm, 0, r->cols * r->cols * sizeof *r->of_norm);
     for (names = rule->readers; status == QC_OK && names[strspn(names, " ")];) {
         const work *w = next_end(r, &names);
         status = w ? add_reader(r, job, w) : QC_OK;
     }
-    add_norm(r);
     return status;
 }
 
@@ -104,9 +88,9 @@ static qc_status keep(const readers *r, qc_job *job, statistics *s)
     input_record *to = &s->records[index];
     to->counts[0] = (float)r->n_rows;
     for (size_t i = 0; i < n; i++) {
-        to->sums[i] = r->sum[i * (n + 1)] * to->counts[0];
+        to->sums[i] = r->gram[i * (n + 1)];
         for (size_t k = i; k < n; k++)
-            to->gram[i * n + k] = to->gram[k * n + i] = r->sum[i * n + k];
+            to->gram[i * n + k] = to->gram[k * n + i] = r->gram[i * n + k] / to->counts[0];
     }
     status = statistics_finish(job, embedding_name, to);
     if (status == QC_OK)
@@ -121,15 +105,14 @@ static qc_status take(readers *r, qc_job *job, statistics *s)
     const size_t square = r->cols * r->cols * sizeof(float);
     r->norm = job->scratch(job, r->cols * sizeof(float));
     r->rows = job->scratch(job, ROWS * r->cols * sizeof(float));
-    r->of_norm = job->scratch(job, square);
-    r->sum = job->scratch(job, square);
-    if (!r->norm || !r->rows || !r->of_norm || !r->sum)
+    r->gram = job->scratch(job, square);
+    if (!r->norm || !r->rows || !r->gram)
         return qc_fail(job, QC_E_NOMEM, "out of memory for what reads the embedding");
-    memset(r->sum, 0, square);
+    memset(r->gram, 0, square);
     qc_status status = QC_OK;
-    for (; rule && rule->writers && status == QC_OK; rule++)
+    for (; rule && rule->writers && !r->n_rows && status == QC_OK; rule++)
         status = add_rule(r, job, rule);
-    return status == QC_OK && r->any ? keep(r, job, s) : status;
+    return status == QC_OK && r->n_rows ? keep(r, job, s) : status;
 }
 
 /* Only where the method rounds by Gram matrices and the embedding is not the output's matrix too. */

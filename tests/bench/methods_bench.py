@@ -103,7 +103,7 @@ class Bench:
 
     def divergence(self, model, text):
         """What llama-perplexity found. On a busy machine it may end before all its lines are out: then it runs again."""
-        for _ in range(5):
+        for _ in range(30):
             printed = self.perplexity(model, text, "--kl-divergence", "--kl-divergence-base", self.scratch / f"{text}.kld")
             kld, top = re.search(r"Mean\s+KLD:\s*(\S+) ±\s*(\S+)", printed), re.search(r"Same top p:\s*(\S+)", printed)
             if kld and top:
@@ -160,8 +160,10 @@ class Bench:
         _, _, wall, cpu = timed([qcore.PROGRAM, "-c", self.recipe(preset, case, output), "-q", *sets])
         decoded = None
         if checkpoint:
-            decoded = qcore.convert(output, self.scratch / "decoded.gguf", "F16", self.scratch / "decode.yaml",
-                                    quantize={"encoding": "f32"}, output={"path": str(self.scratch / "decoded.gguf"), "overwrite": True})
+            section = {"path": str(self.scratch / "decoded.gguf"), "overwrite": True}
+            decode = qcore.write_recipe(self.scratch / "decode.yaml", output, section, "F16", quantize={"encoding": "f32"})
+            timed([qcore.PROGRAM, "-q", "-c", decode])
+            decoded = section["path"]
         size = sum(f.stat().st_size for f in output.glob("*.safetensors")) if checkpoint else output.stat().st_size
         row = self.row(preset, case, size, wall, cpu)
         self.judge(row, output, decoded)

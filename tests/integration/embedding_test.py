@@ -1,4 +1,4 @@
-"""The embedding's codes: chosen by what the first block makes of its rows, against the same sums by NumPy.
+"""The embedding's codes: chosen by what the first norm's readers make of its rows, against the same sums by NumPy.
 
     QCORE=build/bin/qcore python3 tests/integration/embedding_test.py
 
@@ -19,7 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import qcore
 
 MODELS = qcore.ROOT / "tests" / "models"
-READERS = {"attn_norm": ("attn_q", "attn_k", "attn_v"), "ffn_norm": ("ffn_gate", "ffn_up")}
+READERS = "attn_q", "attn_k", "attn_v"
 
 
 def weights_of(path):
@@ -27,12 +27,9 @@ def weights_of(path):
 
 
 def readers_gram(weights):
-    """(W g)'(W g) of the first block's linears, each norm's readers as large as the other's."""
-    total = 0
-    for norm, linears in READERS.items():
-        rows = numpy.vstack([weights[f"blk.0.{name}.weight"] for name in linears]) * weights[f"blk.0.{norm}.weight"]
-        total = total + rows.T @ rows / numpy.sum(rows * rows)
-    return total
+    """(W g)'(W g) of the linears that read the first block's first norm."""
+    rows = numpy.vstack([weights[f"blk.0.{name}.weight"] for name in READERS]) * weights["blk.0.attn_norm.weight"]
+    return rows.T @ rows
 
 
 def cost(w, h):
