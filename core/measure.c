@@ -125,7 +125,7 @@ qc_status sample_finish(const pipeline *p, qc_job *job, const portion *o)
     const qc_input *input = o->input;
     linear_result *result = &p->linears[o->work->first_matrix + o->matrix];
     size_t cols = o->work->from.cols, mark = job_mark(job), n = input && input->gram ? cols : 0;
-    if (!s->weights)
+    if (!s->weights || !input)
         return QC_OK;
     const float *right = n ? input->gram : input->samples;
     n = n ? n : input->n_samples;

@@ -58,7 +58,11 @@ static qc_status copy_record(statistics *s, qc_job *job, const input_record *fro
 qc_status statistics_copy(const statistics *from, qc_job *job, statistics **out)
 {
     statistics *s = *out = statistics_new(from->limit);
-    qc_status status = s ? QC_OK : qc_fail(job, QC_E_NOMEM, "out of memory for statistics");
+    qc_status status = QC_OK;
+    if (!s) {
+        qc_fail(job, QC_E_NOMEM, "out of memory for statistics");
+        return QC_E_NOMEM;
+    }
     for (size_t i = 0; i < from->n_records && status == QC_OK; i++)
         status = copy_record(s, job, &from->records[i]);
     for (size_t i = 0; i < from->n_names && status == QC_OK; i++)

@@ -184,7 +184,7 @@ int target_has(const target *t, const char *name)
 static char *folder_of(const char *root, const target_file *f)
 {
     const char *slash = f->name ? strchr(f->name, '/') : NULL;
-    char *path = slash ? join(root, "", f->name, "") : NULL;
+    char *path = slash && root ? join(root, "", f->name, "") : NULL;
     if (path)
         *strrchr(path, '/') = '\0';
     return path;

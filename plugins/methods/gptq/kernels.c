@@ -382,7 +382,7 @@ static int choose_scales(const gptq_search *s, const bowl *b, const scales *now,
 static int rescale(const gptq_descent *d, size_t c, size_t end, const gptq_search *s, const int32_t *code)
 {
     const size_t at = (size_t)s->sub * QC_LANES;
-    float level[GPTQ_SEARCH_COLS * QC_LANES];
+    float level[GPTQ_SEARCH_COLS * QC_LANES] = {0};
     scales now, best;
     bowl b;
     for (size_t i = 0; i < (end - c) * QC_LANES; i += QC_LANES)
