@@ -13,7 +13,7 @@ struct op_tables {
     qc_ops_matrix matrix;
 };
 
-static const char *const row_members[] = {"all_finite", "sum_squares", "squared_error"};
+static const char *const row_members[] = {"all_finite", "sum_squares", "squared_error", "round_activations"};
 
 static const char *const math_members[] = {"exp", "silu", "softmax", "log_sum_exp", "rms_norm"};
 static const char *const matrix_members[] = {"gemm", "gram", "cholesky"};

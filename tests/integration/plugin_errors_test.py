@@ -112,7 +112,7 @@ class Broken(unittest.TestCase):
 
     def test_other_abi(self):
         self.expect_stamp("{QC_ABI_MAGIC, 2, 7, sizeof(void *), sizeof(long), 0, 0, 0x020700}",
-                          "plugin speaks ABI 2.7 (SDK 2.7.0), this qcore speaks 0.3: rebuild it")
+                          "plugin speaks ABI 2.7 (SDK 2.7.0), this qcore speaks 0.4: rebuild it")
 
     def test_newer_minor_is_fine(self):
         self.plugin(STAMP % "{QC_ABI_MAGIC, 0, 99, sizeof(void *), sizeof(long), QC_BIG_ENDIAN, 0, 0x6300}")
@@ -310,7 +310,7 @@ class Broken(unittest.TestCase):
 
     def test_needs_a_newer_host(self):
         self.plugin(manifest=MANIFEST.replace("abi = 0.1", "abi = 0.9"))
-        self.expect("needs ABI 0.9, this qcore speaks 0.3")
+        self.expect("needs ABI 0.9, this qcore speaks 0.4")
 
     def test_bad_lines(self):
         for number, (old, new, message) in enumerate((

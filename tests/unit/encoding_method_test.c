@@ -163,6 +163,7 @@ static void test_out_of_memory(void **state)
     static fixture f;
     for (size_t k = 1; k <= 3; k++) {
         begin(&f);
+        f.ops.encode_rows = NULL; /* tile by tile: what needs memory */
         f.host.fail_at = k;
         assert_int_equal(round_rows(&f, "rtn"), QC_E_NOMEM);
         test_host_end(&f.host);

@@ -101,8 +101,8 @@ static void needs_are_checked(void **state)
     unlink(scratch_path(s, "a/p6/libqc_x.so"));
     registry *r = open_folders(s, "generic");
     assert_string_equal(registry_cpu(r), "generic");
-    expect_entry(r, "method", "new", 0, PLUGIN_BROKEN, "/a/p1/plugin.ini: needs ABI 0.99, this qcore speaks 0.3");
-    expect_entry(r, "method", "next", 0, PLUGIN_BROKEN, "/a/p2/plugin.ini: needs ABI 1.0, this qcore speaks 0.3");
+    expect_entry(r, "method", "new", 0, PLUGIN_BROKEN, "/a/p1/plugin.ini: needs ABI 0.99, this qcore speaks 0.4");
+    expect_entry(r, "method", "next", 0, PLUGIN_BROKEN, "/a/p2/plugin.ini: needs ABI 1.0, this qcore speaks 0.4");
     expect_entry(r, "backend", "fast", 0, PLUGIN_FILTERED, "needs CPU level x86-v4, this one is taken for generic");
     expect_entry(r, "backend", "fast", 1, PLUGIN_USABLE, "");
     expect_entry(r, "com.acme.thing", "t", 0, PLUGIN_SKIPPED, "kind 'com.acme.thing' is not known to this qcore");

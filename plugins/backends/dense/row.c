@@ -1,6 +1,6 @@
 /* Sums over one row, in QC_LANES lanes. Zeros past its end change no sum: a lane is never -0. */
 #include "dense.h"
-#include "qcore/number.h"
+#include "qcore/lanes.h"
 
 static int all_finite(const float *x, size_t n)
 {
@@ -38,9 +38,41 @@ static double squared_error(const float *x, const float *y, const float *importa
     return importance ? weighted_squares(x, y, importance, n) : weighted_squares(x, y, NULL, n);
 }
 
+static float largest_magnitude(const float *x, size_t n)
+{
+    float most = 0.0f;
+    for (size_t i = 0; i < n; i++)
+        most = qc_max(most, qc_abs(x[i]));
+    return most;
+}
+
+static int16_t sum_codes(const int8_t *code, size_t n)
+{
+    int32_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += code[i];
+    return (int16_t)sum;
+}
+
+static void round_activations(int8_t *code, float *scale, int16_t *sum, const float *x, size_t n)
+{
+    enum { COLS = QC_ACTIVATION_COLS };
+    for (size_t i = 0; i < n; i += COLS, x += COLS, code += COLS, sum += 2) {
+        const float most = largest_magnitude(x, COLS);
+        const int counts = most >= 0x1p-100f;
+        const float inverse = counts ? 127.0f / most : 0.0f;
+        scale[i / COLS] = counts ? most / 127.0f : 0.0f;
+        for (size_t k = 0; k < COLS; k++)
+            code[k] = (int8_t)(int32_t)qc_rne(qc_clamp(x[k] * inverse, -127.0f, 127.0f));
+        sum[0] = sum_codes(code, COLS / 2);
+        sum[1] = sum_codes(code + COLS / 2, COLS / 2);
+    }
+}
+
 const qc_ops_row dense_row = {
     .size = sizeof(qc_ops_row),
     .all_finite = all_finite,
     .sum_squares = sum_squares,
     .squared_error = squared_error,
+    .round_activations = round_activations,
 };

@@ -168,6 +168,16 @@ static int adopt(const qc_coder *e, qc_grid *g)
     return 1;
 }
 
+static void encode_rows(const qc_coder *e, void *dst, const float *rows, const float *importance, size_t n_rows)
+{
+    qc_encode_rows_in_tiles(e, dst, rows, importance, n_rows, encode);
+}
+
+static void decode_rows(const qc_coder *e, float *rows, const void *src, size_t n_rows)
+{
+    qc_decode_rows_in_tiles(e, rows, src, n_rows, decode);
+}
+
 const qc_ops_encoding QC_VARIANT_NAME(kquants_ops) = {
     .size = sizeof(qc_ops_encoding),
     .decode = decode,
@@ -178,4 +188,6 @@ const qc_ops_encoding QC_VARIANT_NAME(kquants_ops) = {
     .unpack = unpack,
     .neighbour = neighbour,
     .adopt = adopt,
+    .encode_rows = encode_rows,
+    .decode_rows = decode_rows,
 };

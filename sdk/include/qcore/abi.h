@@ -20,8 +20,8 @@
 
 #define QC_ABI_MAGIC 0x31504351u /* "QCP1" in a little-endian file */
 #define QC_ABI_MAJOR 0
-#define QC_ABI_MINOR 3
-#define QC_SDK_VERSION 0x000300u /* 0x00XXYYZZ, of these headers: for messages only */
+#define QC_ABI_MINOR 4
+#define QC_SDK_VERSION 0x000400u /* 0x00XXYYZZ, of these headers: for messages only */
 
 #ifdef __cplusplus
 #define QC_C extern "C"

@@ -12,11 +12,10 @@
 #define QCORE_ENCODING_H
 
 #include "qcore/host.h"
+#include "qcore/tile.h"
 #include <string.h>
 
 #define QC_KIND_ENCODING "qcore.encoding/1"
-
-#define QC_LANES 16 /* rows of a tile; frozen with the kind */
 
 typedef struct qc_encoding_desc qc_encoding_desc;
 typedef struct qc_ops_encoding qc_ops_encoding;
@@ -46,6 +45,16 @@ typedef struct qc_grid {
     void *state; /* desc->state_bytes of the encoding's own: stored scales, for pack */
 } qc_grid;
 
+/* Inputs of linears, rounded to 8 bits: x = scale * code, one scale for QC_ACTIVATION_COLS columns. Since ABI 0.4. */
+#define QC_ACTIVATION_COLS 32
+typedef struct qc_activations {
+    uint32_t size;
+    size_t cols; /* a multiple of QC_ACTIVATION_COLS */
+    const int8_t *code; /* [token][cols], -127 .. 127 */
+    const float *scale; /* [token][cols / 32], >= 0 */
+    const int16_t *sum; /* [token][cols / 16]: of 16 codes */
+} qc_activations;
+
 /* All calls: [any-thread]; pointers borrowed; they cannot fail. x, value: [col][lane] float32, finite;
  * code: [col][lane]; importance: one per column of the block, >= 0 and finite, or NULL (all 1).
  * dst, src: the block in the tile's first row; rows are coder->row_bytes apart. n_rows: 1 .. QC_LANES.
@@ -71,6 +80,17 @@ struct qc_ops_encoding {
      * codes that were chosen elsewhere come in, and how a neighbour is kept. 1: every lane's can be stored exactly;
      * 0: not, and the grid is as before. Encodings with two levels of scales keep the block's own. May be NULL. */
     int (*adopt)(const qc_coder *e, qc_grid *g);
+    /* Since ABI 0.4; each may be NULL. Whole rows at once, for the same bytes as piece by piece: for encodings that can
+     * do without tiles, and so that moving rows into tiles is built for the CPU level too. rows: [n_rows][cols]; any
+     * n_rows; importance: one per column of the row. */
+    void (*encode_rows)(const qc_coder *e, void *dst, const float *rows, const float *importance, size_t n_rows);
+    void (*decode_rows)(const qc_coder *e, float *rows, const void *src, size_t n_rows);
+    /* y[t * ldy + r] = row r times activations of token t, for n_tokens tokens from `token` on; n_rows: 1 .. QC_LANES.
+     * For each piece of a row that shares a step and a scale of activations, columns rising, float32 without FMA:
+     *     y += step * (scale * sum of code * activation) + offset * (scale * sum of activation)
+     * the two products added one after the other, the sums in integers, so that they are exact. See qcore/dot.h. */
+    void (*dot)(const qc_coder *e, float *y, size_t ldy, const void *src, size_t n_rows, const qc_activations *a,
+                size_t token, size_t n_tokens);
 };
 
 /* The same source built for a CPU level ("x86-v3", "x86-v4"). A list of these ends with {NULL, NULL}. */
@@ -122,25 +142,6 @@ static inline size_t qc_piece_cols(const qc_coder *e, size_t col)
 static inline size_t qc_piece_at(const qc_coder *e, size_t col)
 {
     return col / e->block_cols * e->desc->block_bytes;
-}
-
-/* Rows [n_rows][row_stride] to one tile piece [n_cols][QC_LANES]; absent lanes become 0. */
-static inline void qc_tile_from_rows(float *tile, const float *rows, size_t row_stride, size_t n_rows, size_t n_cols)
-{
-    for (size_t r = 0; r < n_rows; r++) /* rows outside: their strides are often the same cache set */
-        for (size_t c = 0; c < n_cols; c++)
-            tile[c * QC_LANES + r] = rows[r * row_stride + c];
-    for (size_t c = 0; n_rows < QC_LANES && c < n_cols; c++)
-        for (size_t r = n_rows; r < QC_LANES; r++)
-            tile[c * QC_LANES + r] = 0.0f;
-}
-
-/* The reverse of qc_tile_from_rows: only the first n_rows lanes are written. */
-static inline void qc_rows_from_tile(float *rows, size_t row_stride, const float *tile, size_t n_rows, size_t n_cols)
-{
-    for (size_t r = 0; r < n_rows; r++)
-        for (size_t c = 0; c < n_cols; c++)
-            rows[r * row_stride + c] = tile[c * QC_LANES + r];
 }
 
 /* Round to nearest, ties to even, for |v| < 2^22: exact in the default rounding mode on every CPU. */
@@ -209,6 +210,10 @@ static inline qc_grid *qc_grid_new(qc_job *job, const qc_coder *e)
 static inline qc_status qc_encode_rows(qc_job *job, const qc_coder *e, void *dst, const float *rows,
                                        const float *importance, size_t n_rows)
 {
+    if (QC_HAS(e->ops, qc_ops_encoding, encode_rows) && e->ops->encode_rows) {
+        e->ops->encode_rows(e, dst, rows, importance, n_rows);
+        return QC_OK;
+    }
     size_t piece = e->block_cols == 1 ? QC_PLAIN_COLS : e->block_cols;
     float *tile = (float *)job->scratch(job, piece * QC_LANES * sizeof(float));
     float *value = (float *)job->scratch(job, piece * QC_LANES * sizeof(float));
@@ -239,6 +244,10 @@ static inline qc_status qc_encode_rows(qc_job *job, const qc_coder *e, void *dst
 /* The reverse: src holds n_rows * row_bytes; rows: [n_rows][cols] float32. */
 static inline qc_status qc_decode_rows(qc_job *job, const qc_coder *e, float *rows, const void *src, size_t n_rows)
 {
+    if (QC_HAS(e->ops, qc_ops_encoding, decode_rows) && e->ops->decode_rows) {
+        e->ops->decode_rows(e, rows, src, n_rows);
+        return QC_OK;
+    }
     size_t piece = e->block_cols == 1 ? QC_PLAIN_COLS : e->block_cols;
     float *tile = (float *)job->scratch(job, piece * QC_LANES * sizeof(float));
     if (!tile)
@@ -252,6 +261,40 @@ static inline qc_status qc_decode_rows(qc_job *job, const qc_coder *e, float *ro
         }
     }
     return QC_OK;
+}
+
+/* Bodies of encode_rows and decode_rows for kernels that work on tiles of at most QC_PLAIN_COLS columns: called there
+ * with the kernel's own functions, moving rows is built for its CPU level as well. */
+static inline void qc_encode_rows_in_tiles(const qc_coder *e, void *dst, const float *rows, const float *importance,
+                                           size_t n_rows,
+                                           void (*encode)(const qc_coder *e, void *dst, const float *x,
+                                                          const float *importance, size_t n_rows, size_t n_cols))
+{
+    float tile[QC_PLAIN_COLS * QC_LANES];
+    for (size_t row = 0; row < n_rows; row += QC_LANES) {
+        size_t n = n_rows - row < QC_LANES ? n_rows - row : QC_LANES;
+        for (size_t col = 0, n_cols; col < e->cols; col += n_cols) {
+            n_cols = qc_piece_cols(e, col);
+            qc_tile_from_rows(tile, rows + row * e->cols + col, e->cols, n, n_cols);
+            encode(e, (unsigned char *)dst + row * e->row_bytes + qc_piece_at(e, col), tile,
+                   importance ? importance + col : NULL, n, n_cols);
+        }
+    }
+}
+
+static inline void qc_decode_rows_in_tiles(const qc_coder *e, float *rows, const void *src, size_t n_rows,
+                                           void (*decode)(const qc_coder *e, float *x, const void *src, size_t n_rows,
+                                                          size_t n_cols))
+{
+    float tile[QC_PLAIN_COLS * QC_LANES];
+    for (size_t row = 0; row < n_rows; row += QC_LANES) {
+        size_t n = n_rows - row < QC_LANES ? n_rows - row : QC_LANES;
+        for (size_t col = 0, n_cols; col < e->cols; col += n_cols) {
+            n_cols = qc_piece_cols(e, col);
+            decode(e, tile, (const unsigned char *)src + row * e->row_bytes + qc_piece_at(e, col), n, n_cols);
+            qc_rows_from_tile(rows + row * e->cols + col, e->cols, tile, n, n_cols);
+        }
+    }
 }
 
 #endif

@@ -24,6 +24,9 @@ typedef struct qc_ops_row {
     int (*all_finite)(const float *x, size_t n);
     double (*sum_squares)(const float *x, const float *importance, size_t n); /* sum f x^2; f may be NULL: 1 */
     double (*squared_error)(const float *x, const float *y, const float *importance, size_t n); /* sum f (x - y)^2 */
+    /* One row of qc_activations (encoding.h); n: a multiple of QC_ACTIVATION_COLS; x finite. code = rne(x * (127 / most)) and
+     * scale = most / 127 with most the largest |x|; all 0 where that is below 2^-100. Since ABI 0.4. */
+    void (*round_activations)(int8_t *code, float *scale, int16_t *sum, const float *x, size_t n);
 } qc_ops_row;
 
 /* Functions of float32 rows, for inputs that are finite. Built from + - * / and qcore/math.h alone: a few ulp of the true
