@@ -9,7 +9,7 @@
 #
 # The result is a folder that qcore can be pointed at with --plugin-path:
 #   <build>/lib/qcore/plugins/NAME/{plugin.ini, libqc_NAME.so}
-# Where variants are compiled, SOURCES see QC_VARIANTS_X86=1.
+# Where variants are compiled, SOURCES see QC_VARIANTS_X86=1. On 64-bit ARM reference is built for NEON already.
 
 option(QCORE_WERROR "Warnings are errors" OFF)
 option(QCORE_SANITIZE "Build with the address and undefined-behaviour sanitizers" OFF)
@@ -37,12 +37,12 @@ endfunction()
 # CPU level as manifests and qc_variant name it -> compiler flags, empty where this machine's family lacks it.
 function(qcore_level_flags level out)
     set(flags "")
-    if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
-        if(level MATCHES "^x86-v[234]$")
-            string(REPLACE "x86-" "-march=x86-64-" flags ${level})
-        else()
-            message(FATAL_ERROR "qcore_add_plugin: no CPU level ${level} (x86-v2, x86-v3, x86-v4)")
-        endif()
+    if(NOT level MATCHES "^(x86-v[234]|neon)$")
+        message(FATAL_ERROR "qcore: no CPU level ${level} (x86-v2, x86-v3, x86-v4, neon)")
+    elseif(level STREQUAL "neon" AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
+        set(flags -march=armv8-a)
+    elseif(level MATCHES "^x86-" AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+        string(REPLACE "x86-" "-march=x86-64-" flags ${level})
         if(level STREQUAL "x86-v4")
             list(APPEND flags -mprefer-vector-width=512) # QC_LANES float32 are one register
         endif()
@@ -87,7 +87,7 @@ function(qcore_add_plugin name)
         qcore_add_variant(${name} reference "${arg_VARIANT_SOURCES}" "")
         foreach(level IN LISTS arg_VARIANTS)
             qcore_level_flags(${level} flags)
-            if(flags)
+            if(flags AND level MATCHES "^x86-")
                 string(REPLACE "-" "_" variant ${level})
                 qcore_add_variant(${name} ${variant} "${arg_VARIANT_SOURCES}" "${flags}")
                 set(has_variants ON)
