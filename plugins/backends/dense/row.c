@@ -10,21 +10,42 @@ static int all_finite(const float *x, size_t n)
     return bad == 0;
 }
 
-/* sum f (x - y)^2, with y or f NULL for what is 0 or 1 throughout. */
+enum { SPAN = 4 * QC_LANES }; /* so that the lanes are fetched and put back once for several elements of each */
+
+/* SPAN elements, y or f NULL for what is 0 or 1 throughout. */
+static inline void add_squares(double *lane, const float *x, const float *y, const float *f)
+{
+    double term[SPAN];
+    for (size_t i = 0; i < SPAN; i++) {
+        double error = y ? (double)x[i] - (double)y[i] : (double)x[i];
+        double square = error * error;
+        term[i] = f ? (double)f[i] * square : square;
+    }
+    for (size_t l = 0; l < QC_LANES; l++)
+        lane[l] = (((lane[l] + term[l]) + term[l + QC_LANES]) + term[l + 2 * QC_LANES]) + term[l + 3 * QC_LANES];
+}
+
+/* The same of n < SPAN. */
+static inline void add_rest(double *lane, const float *x, const float *y, const float *f, size_t n)
+{
+    float rest[3][SPAN] = {0};
+    memcpy(rest[0], x, n * sizeof *x);
+    if (y)
+        memcpy(rest[1], y, n * sizeof *y);
+    if (f)
+        memcpy(rest[2], f, n * sizeof *f);
+    add_squares(lane, rest[0], y ? rest[1] : NULL, f ? rest[2] : NULL);
+}
+
+/* sum f (x - y)^2 */
 static inline double weighted_squares(const float *x, const float *y, const float *f, size_t n)
 {
     double lane[QC_LANES] = {0};
-    float rooms[3][QC_LANES];
-    for (size_t i = 0; i < n; i += QC_LANES) {
-        const float *a = dense_lanes(x + i, n - i, 0.0f, rooms[0]);
-        const float *b = y ? dense_lanes(y + i, n - i, 0.0f, rooms[1]) : NULL;
-        const float *w = f ? dense_lanes(f + i, n - i, 0.0f, rooms[2]) : NULL;
-        for (size_t l = 0; l < QC_LANES; l++) {
-            double error = b ? (double)a[l] - (double)b[l] : (double)a[l];
-            double square = error * error;
-            lane[l] += w ? (double)w[l] * square : square;
-        }
-    }
+    size_t i = 0;
+    for (; n - i >= SPAN; i += SPAN)
+        add_squares(lane, x + i, y ? y + i : NULL, f ? f + i : NULL);
+    if (i < n)
+        add_rest(lane, x + i, y ? y + i : NULL, f ? f + i : NULL, n - i);
     return dense_fold(lane);
 }
 
