@@ -18,7 +18,7 @@
 
 #define TERM(i)                                   \
     if ((i) < rows) {                             \
-        vector f = v_all(a[i]);                   \
+        vector f = v_factor(factor, i);           \
         left##i = v_fused(f, b_left, left##i);    \
         right##i = v_fused(f, b_right, right##i); \
     }
@@ -35,6 +35,7 @@ __attribute__((always_inline)) static inline void tile(const size_t rows, size_t
 {
     EACH_ROW(START)
     for (; k > 0; k--, a += VECTOR, b += TILE_COLS) {
+        const factors factor = v_factors(a);
         const vector b_left = v_load(b), b_right = v_load(b + VECTOR);
         EACH_ROW(TERM)
     }

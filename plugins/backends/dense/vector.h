@@ -14,10 +14,11 @@ enum { LINE = 16 }; /* floats of a cache line */
 
 #if defined(__aarch64__)
 
-enum { VECTOR = 8, TILE_ROWS = 6 }; /* in registers of four: 24 sums, 4 of b, 1 of a: 29 of 32 registers */
+enum { VECTOR = 8, TILE_ROWS = 6 }; /* in registers of four: 24 sums, 4 of b, 2 of a: 30 of 32 */
 typedef struct vector {
     float32x4_t low, high;
 } vector;
+typedef vector factors; /* multiplying by one of a register's four costs no register more */
 
 static inline vector v_load(const float *p)
 {
@@ -39,6 +40,16 @@ static inline vector v_all(float x)
 static inline vector v_fused(vector a, vector b, vector c)
 {
     return (vector){vfmaq_f32(c.low, a.low, b.low), vfmaq_f32(c.high, a.high, b.high)};
+}
+
+static inline factors v_factors(const float *p)
+{
+    return v_load(p);
+}
+
+static inline vector v_factor(factors f, size_t i)
+{
+    return v_all(i < 4 ? f.low[i] : f.high[i - 4]);
 }
 
 /* Four floats from each of lines 0, 4. */
@@ -133,6 +144,22 @@ static inline vector v_blocks(const float *p)
 #endif
 
 enum { TILE_COLS = 2 * VECTOR };
+
+#if !defined(__aarch64__)
+
+typedef const float *factors;
+
+static inline factors v_factors(const float *p)
+{
+    return p;
+}
+
+static inline vector v_factor(factors f, size_t i)
+{
+    return v_all(f[i]);
+}
+
+#endif
 
 static inline void v_fetch(const float *p)
 {
