@@ -15,7 +15,11 @@ typedef struct backend_tables {
 
 static inline const char *backend_cpu(const char *name)
 {
-    return !strcmp(name, "avx512") ? "x86-v4" : !strcmp(name, "avx2") ? "x86-v3" : "reference";
+    static const char *const cpus[][2] = {{"avx512", "x86-v4"}, {"avx2", "x86-v3"}, {"neon", "neon"}};
+    for (size_t i = 0; i < sizeof cpus / sizeof cpus[0]; i++)
+        if (!strcmp(name, cpus[i][0]))
+            return cpus[i][1];
+    return "reference";
 }
 
 /* 0 where this machine does not run it. */

@@ -23,6 +23,7 @@ static int open_all(void **state)
     assert_true(backend_open(&scalar, "scalar"));
     n_fast += (size_t)backend_open(&fast[n_fast], "avx2");
     n_fast += (size_t)backend_open(&fast[n_fast], "avx512");
+    n_fast += (size_t)backend_open(&fast[n_fast], "neon");
     return 0;
 }
 

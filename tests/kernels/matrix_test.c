@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-static const char *const backends[] = {"scalar", "avx2", "avx512"};
+static const char *const backends[] = {"scalar", "avx2", "avx512", "neon"};
 
 enum { GUARD = 5 }; /* floats before, behind and between the rows of a matrix */
 static const float guard_value = 12345.0f;
