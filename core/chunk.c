@@ -2,6 +2,7 @@
 #include "core/job.h"
 #include "core/rows.h"
 #include "core/transcode.h"
+#include <math.h>
 
 /* Buffers of one chunk, in scratch. */
 typedef struct buffers {
@@ -41,20 +42,11 @@ static qc_status refuse_written(qc_job *job, const chunk *c, const float *w, con
     size_t cols = c->work->from.cols;
     for (size_t i = 0; i < c->n_rows * cols; i++) {
         unsigned long long row = c->row + i / cols;
-        if (!qc_is_finite(w[i]))
+        if (!qc_is_finite(w[i]) || !qc_is_finite(before[i])) /* before: where factors made it too large */
             return qc_fail(job, QC_E_NUMERIC, "row %llu, column %zu: %.9g does not fit into %s", row, i % cols,
                            (double)before[i], c->work->to.desc->base.id);
     }
     return QC_E_INTERNAL;
-}
-
-static double energy(const pipeline *p, const chunk *c, const float *x)
-{
-    size_t cols = c->work->from.cols;
-    double sum = 0;
-    for (size_t row = 0; row < c->n_rows; row++)
-        sum += p->ops->sum_squares(x + row * cols, NULL, cols);
-    return sum;
 }
 
 /* ---- rounding ---- */
@@ -112,6 +104,19 @@ static qc_status round_by_method(const pipeline *p, qc_job *job, const chunk *c,
     return status == QC_OK ? QC_OK : blame_method(p, job, status);
 }
 
+/* The rows that the method gets: in the output's order, and a copy where it may write into them. */
+static float *rows_to_round(const pipeline *p, const chunk *c, const buffers *b)
+{
+    const work *w = c->work;
+    if (w->to.order)
+        permute(w, c->n_rows, b->w, b->x);
+    else if (p->rounder->desc->base.flags & QC_METHOD_KEEPS_WEIGHTS)
+        return b->x;
+    else
+        memcpy(b->w, b->x, c->n_rows * w->to.cols * sizeof *b->w);
+    return b->w;
+}
+
 static qc_status encode(const pipeline *p, qc_job *job, const chunk *c, const buffers *b)
 {
     const work *w = c->work;
@@ -122,11 +127,7 @@ static qc_status encode(const pipeline *p, qc_job *job, const chunk *c, const bu
     } else if (!has_grid(w)) {
         status = qc_encode_rows(job, &w->to, b->written, b->x, NULL, c->n_rows);
     } else {
-        if (w->to.order)
-            permute(w, c->n_rows, b->w, b->x);
-        else
-            memcpy(b->w, b->x, c->n_rows * w->to.cols * sizeof *b->w);
-        status = round_by_method(p, job, c, b->w, b->written);
+        status = round_by_method(p, job, c, rows_to_round(p, c, b), b->written);
     }
     job_release(job, mark);
     return status;
@@ -143,11 +144,9 @@ static qc_status measure(const pipeline *p, qc_job *job, const chunk *c, const b
         status = permute_back(job, c, b->w);
     if (status != QC_OK)
         return status;
-    if (!rows_finite(p->ops, b->w, c->n_rows, to->cols))
+    c->sums->error = rows_error(p->ops, b->x, b->w, c->n_rows, to->cols);
+    if (!isfinite(c->sums->error))
         return refuse_written(job, c, b->w, b->x);
-    c->sums->energy = energy(p, c, b->x);
-    for (size_t row = 0; row < c->n_rows; row++)
-        c->sums->error += p->ops->squared_error(b->x + row * to->cols, b->w + row * to->cols, NULL, to->cols);
     sample_rows(c, b->x, b->w);
     return QC_OK;
 }
@@ -173,6 +172,8 @@ static qc_status convert(const pipeline *p, qc_job *job, const chunk *c, buffers
         return no_memory(job, c);
     qc_status status = sample_rtn(job, c, b->x);
     scale_view_rows(c->work, c->row, c->n_rows, b->x);
+    if (is_scaled(c->work))
+        c->sums->energy = rows_energy(p->ops, b->x, c->n_rows, to->cols);
     if (status == QC_OK)
         status = encode(p, job, c, b);
     if (status == QC_OK)
@@ -193,13 +194,11 @@ qc_status chunk_run(const pipeline *p, qc_job *job, const chunk *c)
     b.written = b.stored;
     if (status == QC_OK && w->from.desc) {
         b.x = job->scratch(job, c->n_rows * w->from.cols * sizeof *b.x);
-        status = b.x ? rows_decode(job, p->ops, w->view, &w->from, c->row, c->n_rows, b.stored, b.x)
+        status = b.x ? rows_decode(job, p->ops, w->view, &w->from, c->row, c->n_rows, b.stored, b.x, &c->sums->energy)
                      : no_memory(job, c);
     }
     int as_it_is = !b.x || (w->item->carried && !is_scaled(w) && !(w->view->flags & QC_NAME_ADD_ONE));
     if (status == QC_OK && !as_it_is)
         status = convert(p, job, c, &b);
-    else if (status == QC_OK && b.x)
-        c->sums->energy = energy(p, c, b.x);
     return status == QC_OK ? output_store(p->output, job, w->index, c->row, c->n_rows, b.written) : status;
 }

@@ -1,13 +1,22 @@
 #include "core/rows.h"
 #include "core/job.h"
 #include "qcore/number.h"
+#include <math.h>
 
-int rows_finite(const qc_ops_row *ops, const float *x, size_t n, size_t cols)
+double rows_energy(const qc_ops_row *ops, const float *x, size_t n, size_t cols)
 {
+    double sum = 0;
     for (size_t row = 0; row < n; row++)
-        if (!ops->all_finite(x + row * cols, cols))
-            return 0;
-    return 1;
+        sum += ops->sum_squares(x + row * cols, NULL, cols);
+    return sum;
+}
+
+double rows_error(const qc_ops_row *ops, const float *x, const float *y, size_t n, size_t cols)
+{
+    double sum = 0;
+    for (size_t row = 0; row < n; row++)
+        sum += ops->squared_error(x + row * cols, y + row * cols, NULL, cols);
+    return sum;
 }
 
 /* The first weight that is no number, told with its row in the tensor. */
@@ -40,7 +49,7 @@ qc_status rows_unpack(qc_job *job, const model_tensor *t, const qc_coder *stored
 
 /* Plain numbers are checked as weights; blocks before they are used. */
 qc_status rows_decode(qc_job *job, const qc_ops_row *ops, const model_tensor *t, const qc_coder *stored, uint64_t row,
-                      size_t n, const void *bytes, float *x)
+                      size_t n, const void *bytes, float *x, double *energy)
 {
     qc_status status = QC_OK;
     if (stored->desc->validate && stored->block_cols != 1)
@@ -49,7 +58,8 @@ qc_status rows_decode(qc_job *job, const qc_ops_row *ops, const model_tensor *t,
         status = rows_unpack(job, t, stored, n, bytes, x);
     if (status != QC_OK)
         return status;
-    return rows_finite(ops, x, n, stored->cols) ? QC_OK : refuse_weight(job, row, n, stored->cols, x);
+    *energy = rows_energy(ops, x, n, stored->cols);
+    return isfinite(*energy) ? QC_OK : refuse_weight(job, row, n, stored->cols, x);
 }
 
 qc_status rows_load(const model *m, qc_job *job, const qc_ops_row *ops, const model_tensor *t, const qc_coder *stored,
@@ -57,13 +67,14 @@ qc_status rows_load(const model *m, qc_job *job, const qc_ops_row *ops, const mo
 {
     size_t mark = job_mark(job);
     void *bytes = job->scratch(job, n * stored->row_bytes);
+    double energy;
     qc_status status = QC_OK;
     if (!bytes)
         status = qc_fail(job, QC_E_NOMEM, "out of memory for %zu rows of %zu weights", n, stored->cols);
     if (status == QC_OK)
         status = model_load(m, job, t, stored, row, n, bytes);
     if (status == QC_OK)
-        status = rows_decode(job, ops, t, stored, row, n, bytes, x);
+        status = rows_decode(job, ops, t, stored, row, n, bytes, x, &energy);
     job_release(job, mark);
     return status;
 }

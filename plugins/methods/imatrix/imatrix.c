@@ -72,7 +72,7 @@ static uint64_t imatrix_memory(const void *s, size_t cols)
 }
 
 static const qc_method_desc imatrix = {
-    .base = {.size = sizeof(qc_method_desc), .kind = QC_KIND_METHOD, .id = "imatrix"},
+    .base = {.size = sizeof(qc_method_desc), .kind = QC_KIND_METHOD, .id = "imatrix", .flags = QC_METHOD_KEEPS_WEIGHTS},
     .statistics = QC_STAT_MEAN_SQUARE,
     .create = imatrix_create,
     .destroy = imatrix_destroy,

@@ -10,7 +10,7 @@ static qc_status rtn_round(qc_job *job, const void *state, const void *prepared,
 }
 
 static const qc_method_desc rtn = {
-    .base = {.size = sizeof(qc_method_desc), .kind = QC_KIND_METHOD, .id = "rtn"},
+    .base = {.size = sizeof(qc_method_desc), .kind = QC_KIND_METHOD, .id = "rtn", .flags = QC_METHOD_KEEPS_WEIGHTS},
     .round = rtn_round,
 };
 

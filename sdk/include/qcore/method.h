@@ -11,6 +11,12 @@
 
 #define QC_KIND_METHOD "qcore.method/1"
 
+/* Flags of a descriptor. */
+enum {
+    /* `round` leaves w as it was, so that the host need not make it a copy. Since ABI 0.4. */
+    QC_METHOD_KEEPS_WEIGHTS = 1 << 16
+};
+
 enum { QC_STAT_MEAN_SQUARE = 1, QC_STAT_GRAM = 2, QC_STAT_ABSMAX = 4, QC_STAT_SAMPLES = 8 };
 
 /* What calibration knows of one input; absent statistics are NULL. q, k, v share one input; gate and up share one;
@@ -73,7 +79,7 @@ typedef struct qc_method_desc {
                          uint32_t *order, void **prepared);
     void (*release)(const qc_host *host, void *prepared); /* [any-thread] */
     /* Any chunk of rows in any order; n_rows is a multiple of QC_LANES except at the end. w [n_rows][cols] is the
-     * plugin's to overwrite, already scaled and in `order`; dst: n_rows * row_bytes, all written. [job-thread] */
+     * plugin's to overwrite (but see QC_METHOD_KEEPS_WEIGHTS), already scaled and in `order`; dst: n_rows * row_bytes, all written. [job-thread] */
     qc_status (*round)(qc_job *job, const void *state, const void *prepared, const qc_linear *linear, float *w,
                        size_t n_rows, void *dst);
     uint64_t (*memory)(const void *state, size_t cols); /* bytes that `prepare` keeps. [any-thread] */
