@@ -14,7 +14,7 @@ enum { MOST = 300, GUARD = 20 };
 static const float guard_value = 12345.0f;
 
 static backend_tables scalar;
-static backend_tables fast[2];
+static backend_tables fast[3];
 static size_t n_fast;
 
 static int open_all(void **state)

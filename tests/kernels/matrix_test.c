@@ -113,7 +113,7 @@ static size_t expect_cholesky(grid *a)
 /* ---- one size, all backends ---- */
 
 typedef struct suite {
-    backend_tables backend[3];
+    backend_tables backend[4];
     size_t n;
     test_host host;
     qc_job *job;
