@@ -1,5 +1,6 @@
 /* Kernels of the whole-number encodings, built once per CPU level. */
 #include "layout.h"
+#include "qcore/dot.h"
 #include "qcore/variant.h"
 #include "search.h"
 
@@ -189,6 +190,45 @@ static int adopt(const qc_coder *e, qc_grid *g)
     return fits;
 }
 
+/* Columns of one block, whose step stands for each of its pieces. */
+static void fill_dot_block(const qc_coder *e, qc_dot_span *s, size_t at, const uint8_t *block, size_t col,
+                           size_t n_cols, size_t n_rows)
+{
+    float step[QC_LANES], zero[QC_LANES];
+    int32_t code[INTS_PIECE * QC_LANES];
+    unpack_header(e, step, zero, block, n_rows);
+    for (size_t c = 0; c < n_cols; c += QC_ACTIVATION_COLS)
+        for (size_t l = 0; l < QC_LANES; l++) {
+            s->step[(at + c) / QC_ACTIVATION_COLS][l] = step[l];
+            s->offset[(at + c) / QC_ACTIVATION_COLS][l] = offset_of(step[l], zero[l]);
+        }
+    for (size_t c = 0, n; c < n_cols; c += n) {
+        n = piece_of(n_cols, c);
+        unpack_codes(e, code, block, col + c, n, n_rows);
+        for (size_t i = 0; i < n * QC_LANES && n_rows < QC_LANES; i++)
+            code[i] = i % QC_LANES < n_rows ? code[i] : e->desc->lowest;
+        qc_dot_words_from_codes(s->word + (at + c) / 4, code, e->desc->lowest, n);
+    }
+}
+
+static void fill_dot(const qc_coder *e, qc_dot_span *s, const uint8_t *src, size_t col, size_t n_cols, size_t n_rows)
+{
+    for (size_t at = 0, n; at < n_cols; at += n) {
+        const size_t in_block = (col + at) % e->block_cols, left = e->block_cols - in_block;
+        n = n_cols - at < left ? n_cols - at : left;
+        fill_dot_block(e, s, at, src + qc_piece_at(e, col + at), in_block, n, n_rows);
+    }
+}
+
+static void dot(const qc_coder *e, float *y, size_t ldy, const void *src, size_t n_rows, const qc_activations *a,
+                size_t token, size_t n_tokens)
+{
+    const qc_encoding_desc *d = e->desc;
+    const qc_dot_kind kind = {QC_ACTIVATION_COLS, d->lowest, d->highest - d->lowest, type_of(e)->has_zero != 0,
+                              fill_dot};
+    qc_dot_tile(e, &kind, y, ldy, src, n_rows, a, token, n_tokens);
+}
+
 const qc_ops_encoding QC_VARIANT_NAME(ints_ops) = {
     .size = sizeof(qc_ops_encoding),
     .decode = decode,
@@ -199,4 +239,5 @@ const qc_ops_encoding QC_VARIANT_NAME(ints_ops) = {
     .unpack = unpack,
     .neighbour = neighbour,
     .adopt = adopt,
+    .dot = dot,
 };

@@ -1,6 +1,7 @@
 /* Kernels of the legacy blocks, built once per CPU level. */
 #include "layout.h"
 #include "levels.h"
+#include "qcore/dot.h"
 #include "qcore/variant.h"
 
 static const legacy_type *type_of(const qc_coder *e)
@@ -212,6 +213,54 @@ static int adopt(const qc_coder *e, qc_grid *g)
     return fits;
 }
 
+/* Numbers in f16 at p, one a lane. */
+static void load_halves(float *x, const uint8_t *p, size_t row_bytes, size_t n_rows)
+{
+    uint16_t half[QC_LANES] = {0};
+    for (size_t lane = 0; lane < n_rows; lane++)
+        half[lane] = qc_load_le16(p + lane * row_bytes);
+    for (size_t lane = 0; lane < QC_LANES; lane++)
+        x[lane] = qc_f32_from_f16(half[lane]);
+}
+
+/* Levels are whole numbers of 8 bits, counted from the lowest. */
+static void look_up_levels(uint8_t *code, const float *levels, size_t n)
+{
+    uint8_t table[LEGACY_LEVELS];
+    for (size_t i = 0; i < LEGACY_LEVELS; i++)
+        table[i] = (uint8_t)(int32_t)(levels[i] - levels[0]);
+    qc_dot_look_up(code, table, n);
+}
+
+static void fill_dot(const qc_coder *e, qc_dot_span *s, const uint8_t *src, size_t col, size_t n_cols, size_t n_rows)
+{
+    const legacy_type *t = type_of(e);
+    uint8_t rows[QC_LANES * QC_DOT_COLS] = {0};
+    for (size_t c = 0; c < n_cols; c += LEGACY_COLS) {
+        const uint8_t *p = src + qc_piece_at(e, col + c);
+        load_halves(s->step[c / LEGACY_COLS], p, e->row_bytes, n_rows);
+        if (t->has_offset)
+            load_halves(s->offset[c / LEGACY_COLS], p + 2, e->row_bytes, n_rows);
+        for (size_t lane = 0; lane < n_rows; lane++)
+            get_codes(rows + lane * QC_DOT_COLS + c, p + lane * e->row_bytes + 2 + 2 * t->has_offset, t->bits);
+    }
+    if (e->desc->levels)
+        look_up_levels(rows, e->desc->levels, sizeof rows);
+    qc_dot_words_from_bytes(s->word, rows, QC_DOT_COLS, n_cols);
+}
+
+static void dot(const qc_coder *e, float *y, size_t ldy, const void *src, size_t n_rows, const qc_activations *a,
+                size_t token, size_t n_tokens)
+{
+    const qc_encoding_desc *d = e->desc;
+    qc_dot_kind kind = {LEGACY_COLS, d->lowest, d->highest - d->lowest, type_of(e)->has_offset != 0, fill_dot};
+    if (d->levels) {
+        kind.lowest = (int32_t)d->levels[0];
+        kind.top = (int32_t)d->levels[LEGACY_LEVELS - 1] - kind.lowest;
+    }
+    qc_dot_tile(e, &kind, y, ldy, src, n_rows, a, token, n_tokens);
+}
+
 const qc_ops_encoding QC_VARIANT_NAME(legacy_ops) = {
     .size = sizeof(qc_ops_encoding),
     .decode = decode,
@@ -222,4 +271,5 @@ const qc_ops_encoding QC_VARIANT_NAME(legacy_ops) = {
     .unpack = unpack,
     .neighbour = neighbour,
     .adopt = adopt,
+    .dot = dot,
 };
