@@ -1,4 +1,5 @@
-/* qcore plugins: what is there. Reads manifests only; `check` alone opens libraries. */
+/* qcore plugins: what is there. Reads manifests; only `check` opens all libraries, and backends are opened to say which runs. */
+#include "core/backends.h"
 #include "core/commands.h"
 #include "core/host.h"
 #include "core/job.h"
@@ -15,6 +16,7 @@ static const char help[] =
     "\n"
     "  qcore plugins [list] [options]             one line each\n"
     "  qcore plugins show ID|KIND:ID [options]    all that is known of one, its settings among it\n"
+    "  qcore plugins show --ops [options]         which backend each kernel is of, which CPU build each encoding\n"
     "  qcore plugins check [NAME ...] [options]   open the libraries (of these plugins or ids) and check what they "
     "hold\n"
     "\n"
@@ -24,6 +26,7 @@ static const char help[] =
     "      --json               for programs\n"
     "      --plugin-path DIR    look for plugins in DIR first; may be repeated\n"
     "      --cpu-mask LEVEL     take the CPU for less than it is (x86-v3, generic, ...)\n"
+    "      --backend NAME       with --ops: as if a run had asked for that backend\n"
     "  -h, --help\n"
     "\n"
     "Examples\n"
@@ -34,9 +37,9 @@ static const char help[] =
     "In a recipe, settings of a plugin are given as {ID: {SETTING: VALUE}}.\n";
 
 typedef struct options {
-    const char *kind, *cpu_mask, **folders, **names;
+    const char *kind, *cpu_mask, *backend, **folders, **names;
     size_t n_folders, n_names;
-    int broken, json, help;
+    int broken, ops, json, help;
     char kind_word[64];
 } options;
 
@@ -72,6 +75,8 @@ static qc_status take_argument(qc_job *job, options *o, int argc, char **argv, i
     int found = value_option(argc, argv, i, "--kind", &o->kind);
     if (!found)
         found = value_option(argc, argv, i, "--cpu-mask", &o->cpu_mask);
+    if (!found)
+        found = value_option(argc, argv, i, "--backend", &o->backend);
     if (!found && (found = value_option(argc, argv, i, "--plugin-path", &folder)) == 1)
         o->folders[o->n_folders++] = folder;
     if (found < 0)
@@ -82,6 +87,8 @@ static qc_status take_argument(qc_job *job, options *o, int argc, char **argv, i
         o->json = 1;
     else if (!strcmp(arg, "--broken"))
         o->broken = 1;
+    else if (!strcmp(arg, "--ops"))
+        o->ops = 1;
     else if (!strcmp(arg, "--help") || !strcmp(arg, "-h"))
         o->help = 1;
     else if (arg[0] == '-')
@@ -120,6 +127,12 @@ static void choose(context *c, const plugin_entry *e)
     c->chosen[c->n_chosen++] = e;
 }
 
+/* As a run would, whose results have to be exact. */
+static qc_status load_backends(context *c, const options *o)
+{
+    return registry_load_backends(c->registry, c->job, &(backend_choice){.name = o->backend});
+}
+
 static qc_status list(context *c, const options *o)
 {
     for (size_t i = 0; i < registry_count(c->registry); i++) {
@@ -127,6 +140,10 @@ static qc_status list(context *c, const options *o)
         if ((!o->kind || !strcmp(o->kind, e->kind)) && (!o->broken || e->state != PLUGIN_USABLE))
             choose(c, e);
     }
+    int backends = !o->broken && (!o->kind || !strcmp(o->kind, "backend"));
+    if (backends)
+        load_backends(c, o); /* where one is missing, the list shows what there is */
+    job_clear(c->job);
     print_plugin_list(c->registry, c->chosen, c->n_chosen, o->json);
     return QC_OK;
 }
@@ -159,6 +176,12 @@ static qc_status choose_named(context *c, const char *name, int plugins_too)
 
 static qc_status show(context *c, const options *o)
 {
+    if (o->ops && !o->n_names) {
+        qc_status status = load_backends(c, o);
+        if (status == QC_OK)
+            status = print_ops(c->registry, c->job, o->json);
+        return status;
+    }
     if (o->n_names != 1)
         return qc_fail(c->job, QC_E_INVALID, "show wants one ID or KIND:ID, as in: qcore plugins show method:imatrix");
     qc_status status = choose_named(c, o->names[0], 0);

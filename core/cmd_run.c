@@ -27,6 +27,8 @@ static const char help[] = "qcore turns a model into one with fewer bits, as a r
                            "      --memory SIZE        about as much memory as may be used (1GiB)\n"
                            "      --plugin-path DIR    look for plugins in DIR first; may be repeated\n"
                            "      --cpu-mask LEVEL     use no more than this CPU level (x86-v3, generic)\n"
+                           "      --backend NAME       kernels of this backend, not the best that fits (avx2)\n"
+                           "      --ops ENTRY=BACKEND  one kernel of another backend (matrix.gemm=scalar), repeatable\n"
                            "      --version\n"
                            "  -h, --help\n"
                            "\n"

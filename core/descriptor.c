@@ -152,14 +152,14 @@ static void overlay_ops(qc_ops_encoding *ops, const qc_ops_encoding *theirs)
     ops->size = sizeof *ops;
 }
 
-static const qc_ops_encoding *best_variant(const qc_encoding_desc *d, cpu c)
+static const qc_variant *best_variant(const qc_encoding_desc *d, cpu c)
 {
-    const qc_ops_encoding *best = NULL;
+    const qc_variant *best = NULL;
     int best_rank = -1;
     for (const qc_variant *v = d->variants; v && v->cpu; v++) {
         int rank = cpu_rank(c, v->cpu);
         if (v->ops && rank > best_rank) {
-            best = v->ops;
+            best = v;
             best_rank = rank;
         }
     }
@@ -173,9 +173,10 @@ static qc_status complete_encoding(qc_job *job, const plugin_entry *e, cpu c, lo
     overlay_ops(&l->reference, l->desc.reference);
     l->desc.reference = &l->reference;
     l->ops = l->reference;
-    const qc_ops_encoding *variant = best_variant(&l->desc, c);
+    const qc_variant *variant = best_variant(&l->desc, c);
     if (variant)
-        overlay_ops(&l->ops, variant);
+        overlay_ops(&l->ops, variant->ops);
+    l->variant = variant ? variant->cpu : "portable";
     return QC_OK;
 }
 

@@ -12,6 +12,7 @@ qc_status library_open(qc_job *job, const manifest *m, const qc_plugin **out);
 typedef struct loaded_encoding {
     qc_encoding_desc desc; /* its `reference` points to the copy below */
     qc_ops_encoding reference, ops;
+    const char *variant; /* the CPU level that ops were built for */
 } loaded_encoding;
 
 /* A zero-filled full-size copy (of an encoding: a loaded_encoding) with its mandatory members there. Owned: free. */

@@ -5,7 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { USAGE = 2, OPTION_PLUGIN_PATH = 256, OPTION_CPU_MASK, OPTION_VERSION, OPTION_MEMORY, OPTION_FIRST_OWN };
+enum {
+    USAGE = 2,
+    OPTION_PLUGIN_PATH = 256,
+    OPTION_CPU_MASK,
+    OPTION_VERSION,
+    OPTION_MEMORY,
+    OPTION_BACKEND,
+    OPTION_OPS,
+    OPTION_FIRST_OWN
+};
 
 static const struct option common[] = {
     {"config", required_argument, NULL, 'c'},
@@ -16,6 +25,8 @@ static const struct option common[] = {
     {"plugin-path", required_argument, NULL, OPTION_PLUGIN_PATH},
     {"cpu-mask", required_argument, NULL, OPTION_CPU_MASK},
     {"memory", required_argument, NULL, OPTION_MEMORY},
+    {"backend", required_argument, NULL, OPTION_BACKEND},
+    {"ops", required_argument, NULL, OPTION_OPS},
     {"version", no_argument, NULL, OPTION_VERSION},
     {"help", no_argument, NULL, 'h'},
 };
@@ -106,7 +117,9 @@ static int take_own(const command_spec *command, run_options *o, size_t i)
 
 static int take_option(const command_spec *command, run_options *o, int option)
 {
-    static const option_spec memory = {"memory", OPTION_YAML, "run.memory"};
+    static const option_spec keys[] = {{"memory", OPTION_YAML, "run.memory"},
+                                       {"backend", OPTION_TEXT, "run.backend"},
+                                       {"ops", OPTION_LIST, "run.ops"}};
     switch (option) {
     case 'c':
         o->recipe = optarg;
@@ -132,7 +145,9 @@ static int take_option(const command_spec *command, run_options *o, int option)
         o->cpu_mask = optarg;
         return OPTIONS_GO_ON;
     case OPTION_MEMORY:
-        return add_override(o, &memory, optarg);
+    case OPTION_BACKEND:
+    case OPTION_OPS:
+        return add_override(o, &keys[option - OPTION_MEMORY], optarg);
     case OPTION_VERSION:
         printf("qcore " QCORE_VERSION " (plugin ABI %d.%d)\n", QC_ABI_MAJOR, QC_ABI_MINOR);
         return 0;

@@ -62,6 +62,7 @@ int options_usage(const command_spec *command, const char *message, const char *
     "      --memory SIZE        about as much memory as may be used (1GiB)\n"        \
     "      --plugin-path DIR    look for plugins in DIR first; may be repeated\n"    \
     "      --cpu-mask LEVEL     use no more than this CPU level (x86-v3, generic)\n" \
+    "      --backend NAME       kernels of this backend, not the best that fits\n"   \
     "  -h, --help\n"
 
 #endif

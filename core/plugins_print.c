@@ -54,8 +54,14 @@ static void print_list_text(const registry *r, const plugin_entry *const *entrie
         int usable = e->state == PLUGIN_USABLE;
         printf("  %s%-*s  %-*s  %s%s\n", usable ? "" : s.dim, id_width, e->id, version_width,
                or_empty(e->manifest->version), or_empty(e->summary), s.plain);
-        if (!usable)
-            printf("  %*s  %s: %s\n", id_width, "", state_word(e->state), or_empty(e->why));
+        char use[600];
+        snprintf(use, sizeof use, "%s: %s", state_word(e->state), or_empty(e->why));
+        if (usable)
+            *use = 0;
+        if (usable && !strcmp(e->kind, "backend"))
+            backend_use(r, e, use, sizeof use);
+        if (*use)
+            printf("  %*s  %s\n", id_width, "", use);
     }
     if (n == 0)
         puts("no plugins");
@@ -189,10 +195,12 @@ static void put_setting(json_out *j, const setting_spec *spec)
     put_json_end_object(j);
 }
 
-static void put_plugin(json_out *j, const plugin_entry *e)
+static void put_plugin(json_out *j, const registry *r, const plugin_entry *e)
 {
     const manifest *m = e->manifest;
-    char *library = m->library ? manifest_library(m) : NULL, abi[32];
+    char *library = m->library ? manifest_library(m) : NULL, abi[32], use[600] = "";
+    if (r && !strcmp(e->kind, "backend"))
+        backend_use(r, e, use, sizeof use);
     snprintf(abi, sizeof abi, "%u.%u", m->abi_major, m->abi_minor);
     put_json_object(j, NULL);
     put_json_text(j, "kind", e->kind);
@@ -200,6 +208,7 @@ static void put_plugin(json_out *j, const plugin_entry *e)
     put_json_text(j, "summary", e->summary);
     put_json_text(j, "state", state_word(e->state));
     put_json_text(j, "why", e->why);
+    put_json_text(j, "use", *use ? use : NULL);
     put_json_text(j, "plugin", m->name);
     put_json_text(j, "version", m->version);
     put_json_text(j, "abi", m->name ? abi : NULL);
@@ -220,11 +229,11 @@ static void put_plugin(json_out *j, const plugin_entry *e)
     free(library);
 }
 
-static void put_plugins(json_out *j, const plugin_entry *const *entries, size_t n)
+static void put_plugins(json_out *j, const registry *r, const plugin_entry *const *entries, size_t n)
 {
     put_json_list(j, "plugins");
     for (size_t i = 0; i < n; i++)
-        put_plugin(j, entries[i]);
+        put_plugin(j, r, entries[i]);
     put_json_end_list(j);
 }
 
@@ -237,7 +246,7 @@ void print_plugin_list(const registry *r, const plugin_entry *const *entries, si
     }
     put_json_object(&j, NULL);
     put_json_text(&j, "cpu", registry_cpu(r));
-    put_plugins(&j, entries, n);
+    put_plugins(&j, r, entries, n);
     put_json_end_object(&j);
 }
 
@@ -246,7 +255,7 @@ void print_plugins(const plugin_entry *const *entries, size_t n, int json)
     json_out j = {.file = stdout};
     if (json) {
         put_json_object(&j, NULL);
-        put_plugins(&j, entries, n);
+        put_plugins(&j, NULL, entries, n);
         put_json_end_object(&j);
         return;
     }

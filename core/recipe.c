@@ -182,6 +182,8 @@ static qc_status read_run(qc_job *job, const yaml_node *value, void *into)
                                    {"threads", read_threads, offsetof(recipe, run.threads)},
                                    {"seed", read_count, offsetof(recipe, run.seed)},
                                    {"exact", read_bool, offsetof(recipe, run.exact)},
+                                   {"backend", read_text, offsetof(recipe, run.backend)},
+                                   {"ops", read_texts, offsetof(recipe, run.ops)},
                                    {NULL, NULL, 0}};
     return fields_read(job, value, "run", fields, into);
 }
@@ -313,5 +315,7 @@ void recipe_free(recipe *r)
     text_list_free(&r->evaluate.text);
     use_list_free(&r->evaluate.metrics);
     free(r->output.path);
+    free(r->run.backend);
+    text_list_free(&r->run.ops);
     free(r);
 }

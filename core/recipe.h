@@ -83,6 +83,8 @@ typedef struct recipe {
         unsigned threads;
         uint64_t seed;
         int exact;
+        char *backend; /* NULL: the best that fit */
+        text_list ops; /* "matrix.gemm=scalar" */
     } run;
     char **names; /* of files and --set arguments, which places point to */
     size_t n_names;

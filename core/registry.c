@@ -124,7 +124,7 @@ void registry_free(registry *r)
     free(r->slots);
     free(r->manifests);
     free(r->libraries);
-    free(r->tables);
+    op_tables_free(r->tables);
     free(r);
 }
 
@@ -278,4 +278,12 @@ qc_status registry_coder(registry *r, qc_job *job, const char *encoding, uint64_
                         .desc = &l->desc,
                         .ops = &l->ops};
     return QC_OK;
+}
+
+qc_status registry_variant(registry *r, qc_job *job, const char *encoding, const char **level)
+{
+    const void *desc;
+    qc_status status = registry_open(r, job, "encoding", encoding, &desc);
+    *level = status == QC_OK ? ((const loaded_encoding *)desc)->variant : NULL;
+    return status;
 }

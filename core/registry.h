@@ -64,9 +64,8 @@ qc_status registry_open(registry *r, qc_job *job, const char *kind, const char *
  * shared. Fails where cols is no multiple of the block. */
 qc_status registry_coder(registry *r, qc_job *job, const char *encoding, uint64_t cols, qc_coder *coder);
 
-/* Opens every backend that is usable (and exact, unless allowed) and lays the op tables over each other by rank;
- * host->find serves them afterwards. */
-qc_status registry_load_backends(registry *r, qc_job *job, int allow_inexact);
+/* The CPU level that the ops of an encoding in use were built for: "x86-v4", "portable". Static. */
+qc_status registry_variant(registry *r, qc_job *job, const char *encoding, const char **level);
 
 /* Settings of one plugin use: defaults from the manifest, then name/value pairs, each checked for name, type, range. */
 qc_status settings_new(qc_job *job, const plugin_entry *e, const char *const *names, const char *const *values,

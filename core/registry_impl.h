@@ -4,14 +4,13 @@
 
 #include "core/cpu.h"
 #include "core/manifest.h"
+#include "core/op_tables.h"
 
 typedef struct slot {
     plugin_entry *entry; /* its manifest's */
     size_t manifest_index, found; /* found: place in the order of discovery */
     void *desc; /* descriptor_copy, once opened */
 } slot;
-
-struct op_tables; /* backends.c */
 
 struct registry {
     cpu cpu;
@@ -20,7 +19,7 @@ struct registry {
     size_t n_manifests, manifest_capacity;
     slot *slots; /* sorted by kind, then id */
     size_t n;
-    struct op_tables *tables; /* one block: free */
+    op_tables *tables; /* once backends were loaded */
 };
 
 /* Adds the manifests of one folder of the search path. A folder that does not exist holds none. */

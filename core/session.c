@@ -1,4 +1,5 @@
 #include "core/session.h"
+#include "core/backends.h"
 #include "core/host.h"
 #include "core/log.h"
 #include "core/paths.h"
@@ -57,6 +58,16 @@ static void warn_of_unusable(const session *s)
                 "%zu plugins are unusable, as qcore plugins list --broken tells; the first: %s", n, why);
 }
 
+static qc_status load_backends(session *s, qc_job *job)
+{
+    const recipe *r = s->recipe;
+    const backend_choice choice = {.name = r->run.backend,
+                                   .pins = (const char *const *)r->run.ops.items,
+                                   .n_pins = r->run.ops.n,
+                                   .allow_inexact = !r->run.exact};
+    return registry_load_backends(s->registry, job, &choice);
+}
+
 /* The command line's folders, then the recipe's, then the usual ones. */
 static qc_status open_registry(session *s, qc_job *job)
 {
@@ -75,7 +86,7 @@ static qc_status open_registry(session *s, qc_job *job)
     if (status == QC_OK)
         warn_of_unusable(s);
     if (status == QC_OK)
-        status = registry_load_backends(s->registry, job, !s->recipe->run.exact);
+        status = load_backends(s, job);
     path_list_free(folders, n_folders);
     free(given);
     return status;

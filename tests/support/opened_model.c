@@ -1,4 +1,5 @@
 #include "opened_model.h"
+#include "core/backends.h"
 #include "core/recipe.h"
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,7 @@ qc_status opened_model_begin(opened_model *o, qc_job *job, const char *path, con
     if (status == QC_OK)
         status = registry_new(job, folders, 1, cpu_mask, &o->registry);
     if (status == QC_OK)
-        status = registry_load_backends(o->registry, job, 0);
+        status = registry_load_backends(o->registry, job, &(backend_choice){0});
     if (status == QC_OK)
         status = roles_read(job, QC_CONFIG_DIR "/roles.yaml", &o->roles);
     return status == QC_OK ? model_open(job, o->registry, o->recipe, o->roles, &o->model) : status;

@@ -1,6 +1,7 @@
 /* Whole models against Hugging Face's transformers: logits in float32, made by tests/fixtures/make_expected.py, which
  * nothing here needs. Every family, rotary scaling and window, on models small enough to be stored; and the trained one.
  */
+#include "core/backends.h"
 #include "core/forward.h"
 #include "core/recipe.h"
 #include "core/roles.h"
@@ -72,7 +73,7 @@ static void open_model(scratch_folder *s, const char *path, const char *cpu_mask
     memset(o, 0, sizeof *o);
     need(s, recipe_open(s->job, NULL, sets, 1, 0, &o->recipe));
     need(s, registry_new(s->job, folders, 1, cpu_mask, &o->registry));
-    need(s, registry_load_backends(o->registry, s->job, 0));
+    need(s, registry_load_backends(o->registry, s->job, &(backend_choice){0}));
     need(s, roles_read(s->job, QC_CONFIG_DIR "/roles.yaml", &o->roles));
     need(s, model_open(s->job, o->registry, o->recipe, o->roles, &o->model));
     need(s, forward_open(s->job, o->registry, o->model, UINT64_MAX, s->path, &o->forward));

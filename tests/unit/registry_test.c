@@ -1,5 +1,5 @@
 /* The registry: who is found, who wins, who is refused and why, with made-up manifests; then the built plugins. */
-#include "core/registry.h"
+#include "core/backends.h"
 #include "scratch_folder.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -169,7 +169,7 @@ static void bad_masks_fail(void **state)
     job_clear(s->job);
     assert_int_equal(registry_new(s->job, NULL, 0, NULL, &r), QC_OK);
     assert_int_equal(registry_count(r), 0);
-    assert_int_equal(registry_load_backends(r, s->job, 0), QC_E_UNSUPPORTED);
+    assert_int_equal(registry_load_backends(r, s->job, &(backend_choice){0}), QC_E_UNSUPPORTED);
     assert_non_null(strstr(job_message(s->job), "no backend has all_finite of qcore.ops.row/1"));
     registry_free(r);
 }
@@ -241,13 +241,13 @@ static void op_tables_are_served(void **state)
     registry *r = open_built(s, NULL);
     const float values[3] = {1, 2, 3};
     assert_null(s->host->find(s->host, QC_OPS_ROW));
-    assert_int_equal(registry_load_backends(r, s->job, 0), QC_OK);
+    assert_int_equal(registry_load_backends(r, s->job, &(backend_choice){0}), QC_OK);
     const qc_ops_row *row = s->host->find(s->host, QC_OPS_ROW);
     assert_non_null(row);
     assert_int_equal(row->size, sizeof *row);
     assert_true(row->all_finite(values, 3) && row->sum_squares(values, NULL, 3) == 14);
     assert_null(s->host->find(s->host, "qcore.ops.none/1"));
-    assert_int_equal(registry_load_backends(r, s->job, 0), QC_OK);
+    assert_int_equal(registry_load_backends(r, s->job, &(backend_choice){0}), QC_OK);
     registry_free(r);
 }
 
