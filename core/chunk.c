@@ -200,5 +200,6 @@ qc_status chunk_run(const pipeline *p, qc_job *job, const chunk *c)
     int as_it_is = !b.x || (w->item->carried && !is_scaled(w) && !(w->view->flags & QC_NAME_ADD_ONE));
     if (status == QC_OK && !as_it_is)
         status = convert(p, job, c, &b);
+    model_forget(p->plan->model, w->view, c->row, c->n_rows);
     return status == QC_OK ? output_store(p->output, job, w->index, c->row, c->n_rows, b.written) : status;
 }

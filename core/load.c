@@ -2,6 +2,7 @@
 #include "core/contents.h"
 #include "core/job.h"
 #include "core/model.h"
+#include "core/source.h"
 #include "qcore/number.h"
 
 /* Rows that a format's `load` gave, kept while rows of a head's two halves are asked for in turn. */
@@ -195,6 +196,21 @@ qc_status model_load(const model *m, qc_job *job, const model_tensor *t, const q
     if (t->n_dims < 2 && t->row_map)
         return gather_elements(&l, dst);
     return gather(&l, row, n, dst);
+}
+
+/* A row map stays within a head: what is forgotten a little early is read once more. */
+void model_forget(const model *m, const model_tensor *t, uint64_t row, size_t n)
+{
+    while (n > 0 && t->n_runs && !(t->flags & QC_NAME_TRANSPOSE)) {
+        uint64_t first = row;
+        const row_run *run = find_run(t, &first);
+        const qc_tensor *s = m->sources[run->source];
+        uint64_t count = run->n - first < n ? run->n - first : n;
+        if (!tensor_in_parts(s))
+            source_forget(m->source, s->file, s->at + (run->first + first) * s->row_bytes, count * s->row_bytes);
+        row += count;
+        n -= (size_t)count;
+    }
 }
 
 uint64_t model_load_bytes(const model *m, const model_tensor *t, const qc_coder *stored, uint64_t n)

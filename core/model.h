@@ -74,6 +74,8 @@ qc_status model_set_heads(qc_job *job, model_tensor *t, uint64_t heads);
 /* Stored bytes of canonical rows [row, row + n), row map applied, encoding unchanged. [any-thread] */
 qc_status model_load(const model *m, qc_job *job, const model_tensor *t, const qc_coder *stored, uint64_t row, size_t n,
                      void *dst);
+/* Those rows will not be loaded again. [any-thread] */
+void model_forget(const model *m, const model_tensor *t, uint64_t row, size_t n);
 /* About the scratch that takes, for n rows, beside dst: much only where rows are the format's to find. */
 uint64_t model_load_bytes(const model *m, const model_tensor *t, const qc_coder *stored, uint64_t n);
 

@@ -1,4 +1,5 @@
 #include "core/source.h"
+#include "core/stream.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@ typedef struct source {
     int folder_fd;
     source_file *files;
     uint32_t n_files, capacity;
+    uint64_t bytes; /* of all files */
 } source;
 
 static const source *of(const qc_source *src)
@@ -63,6 +65,8 @@ static qc_status add_file(source *s, qc_job *job, const char *name, int fd)
     if (!f.name)
         return qc_fail(job, QC_E_NOMEM, "out of memory for a file name");
     s->files[s->n_files++] = f;
+    s->bytes += (uint64_t)f.st.st_size;
+    stream_begin(fd);
     return QC_OK;
 }
 
@@ -173,6 +177,13 @@ const char *source_folder(const qc_source *src)
 size_t source_files(const qc_source *src)
 {
     return of(src)->n_files;
+}
+
+void source_forget(const qc_source *src, uint32_t file, uint64_t at, uint64_t n)
+{
+    const source *s = of(src);
+    if (file < s->n_files && stream_is_large(s->bytes))
+        stream_forget(s->files[file].fd, at, n);
 }
 
 int source_owns(const qc_source *src, const struct stat *st)

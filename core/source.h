@@ -11,6 +11,8 @@ void source_free(const qc_source *src); /* NULL is fine */
 
 const char *source_folder(const qc_source *src);
 size_t source_files(const qc_source *src); /* opened so far */
+/* These bytes will not be read again. What files that fit into memory have in the cache stays there. [any-thread] */
+void source_forget(const qc_source *src, uint32_t file, uint64_t at, uint64_t n);
 int source_owns(const qc_source *src, const struct stat *st); /* is this one of the files that were opened? */
 
 #endif

@@ -2,9 +2,11 @@
 #include "core/array.h"
 #include "core/paths.h"
 #include "core/reserve.h"
+#include "core/stream.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +17,7 @@ typedef struct target_file {
     char *path; /* while it is being made */
     int fd;
     uint64_t bytes;
+    atomic_uint_least64_t written;
 } target_file;
 
 struct target {
@@ -23,6 +26,7 @@ struct target {
     char *temporary; /* of a folder */
     target_file *files;
     size_t n_files, capacity;
+    uint64_t bytes; /* of all files */
     char **made; /* folders on the way that were not there, outermost first */
     size_t n_made, made_capacity;
 };
@@ -264,7 +268,16 @@ qc_status target_add(target *t, qc_job *job, const char *name, uint64_t bytes, u
     }
     *file = (uint32_t)t->n_files;
     t->files[t->n_files++] = f;
+    t->bytes += bytes;
     return reserve_bytes(&f, job);
+}
+
+/* The disk begins with what is there while more is made. */
+static void count_written(const target *t, target_file *f, size_t n)
+{
+    uint64_t before = atomic_fetch_add_explicit(&f->written, n, memory_order_relaxed);
+    if (before / STREAM_BYTES != (before + n) / STREAM_BYTES)
+        stream_push(f->fd, stream_is_large(t->bytes));
 }
 
 qc_status target_write(const target *t, qc_job *job, uint32_t file, uint64_t at, const void *data, size_t n)
@@ -281,6 +294,7 @@ qc_status target_write(const target *t, qc_job *job, uint32_t file, uint64_t at,
         from += put;
         at += (uint64_t)put;
         n -= (size_t)put;
+        count_written(t, &t->files[file], (size_t)put);
     }
     return QC_OK;
 }
