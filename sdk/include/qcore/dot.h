@@ -88,13 +88,13 @@ static inline void qc_dot_look_up(uint8_t *code, const uint8_t table[16], size_t
 
 /* ---- one piece, all tokens ---- */
 
-/* Pointers to the first token's; strides in elements. */
+/* A piece of activations, token after token. */
 typedef struct qc_dot_tokens {
-    size_t n, cols, n_scales;
-    const int8_t *code;
+    size_t n;
+    const int8_t *code; /* [n][QC_ACTIVATION_COLS], from the piece's first column on */
     const float *scale;
-    const float *product; /* [n][QC_DOT_PIECES]: scale * sum of codes, of affine encodings */
-    const int32_t *base; /* [n][QC_DOT_PIECES]: lowest * sum of codes, of the others */
+    const float *product; /* scale * sum of codes, of affine encodings */
+    const int32_t *base; /* lowest * sum of codes, of the others */
     float *y; /* [n][QC_LANES] */
 } qc_dot_tokens;
 
@@ -144,6 +144,9 @@ __attribute__((always_inline)) static inline void qc_dot_piece(const uint32_t (*
                                                                size_t n_words, size_t join, int affine)
 {
     const qc_dot_ints nibble = QC_DOT(set1_epi8)(15);
+    const size_t n = a->n;
+    const float *scale = a->scale, *product = a->product;
+    const int32_t *base = a->base;
     for (size_t lane = 0; lane < QC_LANES; lane += QC_DOT_WIDTH) {
         qc_dot_ints low[8], high[8];
         for (size_t i = 0; i < n_words; i++) {
@@ -153,18 +156,17 @@ __attribute__((always_inline)) static inline void qc_dot_piece(const uint32_t (*
         }
         const qc_dot_floats steps = QC_DOT(loadu_ps)(step + lane), offsets = QC_DOT(loadu_ps)(offset + lane);
         const int8_t *code = a->code;
-        const float *scale = a->scale;
         float *y = a->y + lane;
-        for (size_t t = 0; t < a->n; t++, code += a->cols, scale += a->n_scales, y += QC_LANES) {
+        for (size_t t = 0; t < n; t++, code += QC_ACTIVATION_COLS, y += QC_LANES) {
             qc_dot_ints sum = qc_dot_sum(low, n_words, join ? join : 8, code);
             if (!join)
                 sum = QC_DOT(add_epi32)(sum, QC_DOT(slli_epi32)(qc_dot_sum(high, n_words, 8, code), 4));
             if (!affine)
-                sum = QC_DOT(add_epi32)(sum, QC_DOT(set1_epi32)(a->base[t * QC_DOT_PIECES]));
-            qc_dot_floats scaled = QC_DOT(mul_ps)(QC_DOT(set1_ps)(*scale), QC_DOT(cvtepi32_ps)(sum));
+                sum = QC_DOT(add_epi32)(sum, QC_DOT(set1_epi32)(base[t]));
+            qc_dot_floats scaled = QC_DOT(mul_ps)(QC_DOT(set1_ps)(scale[t]), QC_DOT(cvtepi32_ps)(sum));
             qc_dot_floats total = QC_DOT(add_ps)(QC_DOT(loadu_ps)(y), QC_DOT(mul_ps)(steps, scaled));
             if (affine)
-                total = QC_DOT(add_ps)(total, QC_DOT(mul_ps)(offsets, QC_DOT(set1_ps)(a->product[t * QC_DOT_PIECES])));
+                total = QC_DOT(add_ps)(total, QC_DOT(mul_ps)(offsets, QC_DOT(set1_ps)(product[t])));
             QC_DOT(storeu_ps)(y, total);
         }
     }
@@ -181,12 +183,12 @@ static inline void qc_dot_piece(const uint32_t (*word)[QC_LANES], const float *s
 {
     (void)join; /* sums are of 32 bits */
     const int8_t *code = a->code;
-    for (size_t t = 0; t < a->n; t++, code += a->cols) {
+    for (size_t t = 0; t < a->n; t++, code += QC_ACTIVATION_COLS) {
         int32_t sum[QC_LANES];
-        const float scale = a->scale[t * a->n_scales];
+        const float scale = a->scale[t];
         float *y = a->y + t * QC_LANES;
         for (size_t l = 0; l < QC_LANES; l++)
-            sum[l] = affine ? 0 : a->base[t * QC_DOT_PIECES];
+            sum[l] = affine ? 0 : a->base[t];
         for (size_t i = 0; i < n_words; i++)
             for (size_t l = 0; l < QC_LANES; l++) {
                 const uint32_t w = word[i][l];
@@ -197,7 +199,7 @@ static inline void qc_dot_piece(const uint32_t (*word)[QC_LANES], const float *s
         for (size_t l = 0; l < QC_LANES; l++)
             y[l] += step[l] * (scale * (float)sum[l]);
         for (size_t l = 0; affine && l < QC_LANES; l++)
-            y[l] += offset[l] * a->product[t * QC_DOT_PIECES];
+            y[l] += offset[l] * a->product[t];
     }
 }
 
@@ -244,42 +246,39 @@ static inline qc_dot_piece_fn qc_dot_find_piece(const qc_dot_kind *k)
 
 /* ---- a tile ---- */
 
-/* What a token's activations add of themselves, piece by piece of a span. */
-static inline void qc_dot_own_terms(const qc_dot_kind *k, const float *scale, const int16_t *sum, size_t n_pieces,
-                                    float *product, int32_t *base)
+/* What activations add of themselves to a piece. */
+static inline void qc_dot_own_terms(const qc_dot_kind *k, const float *scale, const int16_t *sum,
+                                    const int16_t *next_sum, size_t n_tokens, float *product, int32_t *base)
 {
-    const size_t n_sums = k->piece_cols / 16;
-    for (size_t i = 0; i < n_pieces; i++) {
-        const int32_t own = n_sums == 1 ? sum[i] : sum[2 * i] + sum[2 * i + 1];
-        product[i] = (n_sums == 1 ? scale[i / 2] : scale[i]) * (float)own;
-        base[i] = k->lowest * own;
-    }
+    int32_t own[QC_DOT_TOKENS];
+    for (size_t t = 0; t < n_tokens; t++)
+        own[t] = sum[t];
+    for (size_t t = 0; k->piece_cols == 32 && t < n_tokens; t++)
+        own[t] += next_sum[t];
+    for (size_t t = 0; k->affine && t < n_tokens; t++)
+        product[t] = scale[t] * (float)own[t];
+    for (size_t t = 0; !k->affine && t < n_tokens; t++)
+        base[t] = k->lowest * own[t];
 }
 
 /* Columns [col, col + n_cols) of a tile times up to QC_DOT_TOKENS tokens: y goes on. */
 static inline void qc_dot_span_times(const qc_dot_kind *k, const qc_dot_span *s, const qc_activations *a, size_t col,
                                      size_t n_cols, size_t token, size_t n_tokens, float *y)
 {
-    float product[QC_DOT_TOKENS * QC_DOT_PIECES];
-    int32_t base[QC_DOT_TOKENS * QC_DOT_PIECES];
+    float product[QC_DOT_TOKENS];
+    int32_t base[QC_DOT_TOKENS];
     const qc_dot_piece_fn piece = qc_dot_find_piece(k);
-    const size_t n_scales = a->cols / QC_ACTIVATION_COLS, n_pieces = n_cols / k->piece_cols;
-    const float *scale = a->scale + token * n_scales + col / QC_ACTIVATION_COLS;
-    const int16_t *sum = a->sum + token * 2 * n_scales + col / 16;
-    for (size_t t = 0; t < n_tokens; t++)
-        qc_dot_own_terms(k, scale + t * n_scales, sum + t * 2 * n_scales, n_pieces, product + t * QC_DOT_PIECES,
-                         base + t * QC_DOT_PIECES);
-    for (size_t i = 0; i < n_pieces; i++) {
-        const size_t at = i * k->piece_cols;
+    for (size_t c = 0, at = col; c < n_cols; c += k->piece_cols, at += k->piece_cols) {
+        const size_t first = at / QC_ACTIVATION_COLS * a->tokens + token;
+        const int16_t *sum = a->sum + at / 16 * a->tokens + token;
         const qc_dot_tokens tokens = {.n = n_tokens,
-                                      .cols = a->cols,
-                                      .n_scales = n_scales,
-                                      .code = a->code + token * a->cols + col + at,
-                                      .scale = scale + at / QC_ACTIVATION_COLS,
-                                      .product = product + i,
-                                      .base = base + i,
+                                      .code = a->code + first * QC_ACTIVATION_COLS + at % QC_ACTIVATION_COLS,
+                                      .scale = a->scale + first,
+                                      .product = product,
+                                      .base = base,
                                       .y = y};
-        piece(s->word + at / 4, s->step[i], s->offset[i], &tokens);
+        qc_dot_own_terms(k, tokens.scale, sum, sum + a->tokens, n_tokens, product, base);
+        piece(s->word + c / 4, s->step[c / k->piece_cols], s->offset[c / k->piece_cols], &tokens);
     }
 }
 

@@ -45,14 +45,15 @@ typedef struct qc_grid {
     void *state; /* desc->state_bytes of the encoding's own: stored scales, for pack */
 } qc_grid;
 
-/* Inputs of linears, rounded to 8 bits: x = scale * code, one scale for QC_ACTIVATION_COLS columns. Since ABI 0.4. */
+/* Inputs of linears, rounded to 8 bits: x = scale * code, one scale for QC_ACTIVATION_COLS columns. What one piece of a
+ * row meets follows each other, token after token. Since ABI 0.4. */
 #define QC_ACTIVATION_COLS 32
 typedef struct qc_activations {
     uint32_t size;
-    size_t cols; /* a multiple of QC_ACTIVATION_COLS */
-    const int8_t *code; /* [token][cols], -127 .. 127 */
-    const float *scale; /* [token][cols / 32], >= 0 */
-    const int16_t *sum; /* [token][cols / 16]: of 16 codes */
+    size_t cols, tokens; /* cols: a multiple of QC_ACTIVATION_COLS */
+    const int8_t *code; /* [cols / 32][tokens][32], -127 .. 127 */
+    const float *scale; /* [cols / 32][tokens], >= 0 */
+    const int16_t *sum; /* [cols / 16][tokens]: of 16 codes */
 } qc_activations;
 
 /* All calls: [any-thread]; pointers borrowed; they cannot fail. x, value: [col][lane] float32, finite;
@@ -88,7 +89,8 @@ struct qc_ops_encoding {
     /* y[t * ldy + r] = row r times activations of token t, for n_tokens tokens from `token` on; n_rows: 1 .. QC_LANES.
      * For each piece of a row that shares a step and a scale of activations, columns rising, float32 without FMA:
      *     y += step * (scale * sum of code * activation) + offset * (scale * sum of activation)
-     * the two products added one after the other, the sums in integers, so that they are exact. See qcore/dot.h. */
+     * the two products added one after the other (the first alone in encodings without offsets), from y = 0; the sums
+     * in integers, so that they are exact. See qcore/dot.h. */
     void (*dot)(const qc_coder *e, float *y, size_t ldy, const void *src, size_t n_rows, const qc_activations *a,
                 size_t token, size_t n_tokens);
 };
