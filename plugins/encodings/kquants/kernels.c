@@ -1,6 +1,9 @@
 /* Kernels of the K-quants, built once per CPU level. */
+#include "layout.h"
+#include "qcore/dot.h"
 #include "qcore/variant.h"
 #include "search.h"
+#include <stddef.h>
 
 static const kq_type *type_of(const qc_coder *e)
 {
@@ -45,83 +48,130 @@ static void snap(const qc_coder *e, qc_grid *g, float *value, int32_t *code, con
     qc_lanes_snap(x, 1, (float)e->desc->lowest, (float)e->desc->highest, g->step + at, g->offset + at, value, code);
 }
 
-static void pack_row(const qc_coder *e, uint8_t *p, const kq_state *s, const int32_t *code, size_t lane)
+/* Stored numbers of a tile, lane by lane; absent lanes are 0. */
+static void get_rows(const qc_coder *e, kq_row *rows, const uint8_t *src, size_t n_rows)
+{
+    const kq_layout *layout = &kq_layouts[type_of(e)->layout];
+    memset(rows, 0, QC_LANES * sizeof *rows);
+    for (size_t lane = 0; lane < n_rows; lane++)
+        layout->get(&rows[lane], src + lane * e->row_bytes);
+}
+
+static uint8_t *codes_of(kq_row *rows)
+{
+    return (uint8_t *)rows + offsetof(kq_row, code);
+}
+
+/* Integers of sub-blocks, [sub-block][lane] counted from `lowest`, to bytes of rows and back. */
+static void put_integers(uint8_t *first, const float (*number)[QC_LANES], float lowest, uint32_t n_subs)
+{
+    uint8_t bytes[KQ_MAX_SUBS * QC_LANES] = {0};
+    for (size_t i = 0; i < n_subs * QC_LANES; i++)
+        bytes[i] = (uint8_t)(int32_t)(number[0][i] - lowest);
+    qc_transpose16_bytes(first, sizeof(kq_row), bytes, QC_LANES);
+}
+
+static void get_integers(float (*number)[QC_LANES], const uint8_t *first, float lowest, uint32_t n_subs)
+{
+    uint8_t bytes[KQ_MAX_SUBS * QC_LANES];
+    qc_transpose16_bytes(bytes, QC_LANES, first, sizeof(kq_row));
+    for (size_t i = 0; i < n_subs * QC_LANES; i++)
+        number[0][i] = (float)bytes[i] + lowest;
+}
+
+/* Writes rows whose codes are in place, with the scales of the state. */
+static void put_rows(const qc_coder *e, uint8_t *dst, kq_row *rows, const kq_state *s, size_t n_rows)
 {
     const kq_type *t = type_of(e);
-    kq_row row = {.d = qc_f16_from_f32(s->d[lane]), .dm = qc_f16_from_f32(s->dm[lane])};
-    for (uint32_t j = 0; j < kq_n_subs(t); j++) {
-        row.scale[j] = (uint8_t)(int32_t)(s->scale[j][lane] - t->scale_lowest);
-        row.min[j] = t->has_min ? (uint8_t)(int32_t)s->min[j][lane] : 0;
+    uint16_t d[QC_LANES], dm[QC_LANES];
+    for (size_t l = 0; l < QC_LANES; l++) {
+        d[l] = qc_f16_from_f32(s->d[l]);
+        dm[l] = qc_f16_from_f32(s->dm[l]);
     }
-    for (size_t c = 0; c < KQ_COLS; c++)
-        row.code[c] = (uint8_t)(code[c * QC_LANES + lane] - e->desc->lowest);
-    t->put(p, &row);
+    put_integers((uint8_t *)rows + offsetof(kq_row, scale), s->scale, t->scale_lowest, kq_n_subs(t));
+    if (t->has_min)
+        put_integers((uint8_t *)rows + offsetof(kq_row, min), s->min, 0.0f, kq_n_subs(t));
+    for (size_t lane = 0; lane < n_rows; lane++) {
+        rows[lane].d = d[lane];
+        rows[lane].dm = dm[lane];
+        kq_layouts[t->layout].put(dst + lane * e->row_bytes, &rows[lane]);
+    }
 }
 
 static void pack(const qc_coder *e, void *dst, const qc_grid *g, const int32_t *code, size_t n_rows)
 {
-    for (size_t lane = 0; lane < n_rows; lane++)
-        pack_row(e, (uint8_t *)dst + lane * e->row_bytes, (const kq_state *)g->state, code, lane);
+    kq_row rows[QC_LANES];
+    qc_bytes_from_codes(codes_of(rows), sizeof *rows, code, e->desc->lowest, KQ_COLS);
+    put_rows(e, (uint8_t *)dst, rows, (const kq_state *)g->state, n_rows);
+}
+
+/* Scales of a tile and what grid they make. */
+static void grid_of_rows(const kq_type *t, kq_state *s, const kq_row *rows, float *step, float *offset)
+{
+    memset(s, 0, sizeof *s);
+    for (size_t l = 0; l < QC_LANES; l++) {
+        s->d[l] = qc_f32_from_f16(rows[l].d);
+        s->dm[l] = qc_f32_from_f16(rows[l].dm);
+    }
+    get_integers(s->scale, (const uint8_t *)rows + offsetof(kq_row, scale), t->scale_lowest, kq_n_subs(t));
+    get_integers(s->min, (const uint8_t *)rows + offsetof(kq_row, min), 0.0f, kq_n_subs(t));
+    for (uint32_t j = 0; j < kq_n_subs(t); j++)
+        grid_of_sub(t, s, j, step + j * QC_LANES, offset + j * QC_LANES);
 }
 
 static void unpack(const qc_coder *e, qc_grid *g, int32_t *code, const void *src, size_t n_rows)
 {
-    const kq_type *t = type_of(e);
-    kq_state *s = (kq_state *)g->state;
-    for (size_t lane = 0; lane < QC_LANES; lane++) {
-        kq_row row = {0};
-        if (lane < n_rows)
-            t->get(&row, (const uint8_t *)src + lane * e->row_bytes);
-        s->d[lane] = qc_f32_from_f16(row.d);
-        s->dm[lane] = qc_f32_from_f16(row.dm);
-        for (uint32_t j = 0; j < kq_n_subs(t); j++) {
-            s->scale[j][lane] = (float)row.scale[j] + t->scale_lowest;
-            s->min[j][lane] = (float)row.min[j];
-        }
-        for (size_t c = 0; c < KQ_COLS; c++)
-            code[c * QC_LANES + lane] = row.code[c] + e->desc->lowest;
-    }
-    for (uint32_t j = 0; j < kq_n_subs(t); j++)
-        grid_of_sub(t, s, j, g->step + j * QC_LANES, g->offset + j * QC_LANES);
+    kq_row rows[QC_LANES];
+    get_rows(e, rows, (const uint8_t *)src, n_rows);
+    grid_of_rows(type_of(e), (kq_state *)g->state, rows, g->step, g->offset);
+    qc_codes_from_bytes(code, codes_of(rows), sizeof *rows, e->desc->lowest, KQ_COLS);
 }
 
-typedef struct kq_buffer {
-    kq_state state;
-    float step[KQ_MAX_SUBS * QC_LANES], offset[KQ_MAX_SUBS * QC_LANES];
-    int32_t code[KQ_COLS * QC_LANES];
-    float value[KQ_COLS * QC_LANES];
-} kq_buffer;
-
-static qc_grid grid_in(kq_buffer *b)
+/* 256 codes as numbers. A loop of its own: one of 16 columns would be unrolled before it is vectorized. */
+static void levels_of(float *level, const uint8_t *code, float lowest)
 {
-    return (qc_grid){.size = sizeof(qc_grid), .step = b->step, .offset = b->offset, .state = &b->state};
+    for (size_t i = 0; i < 256; i++)
+        level[i] = (float)code[i] + lowest;
 }
 
 static void decode(const qc_coder *e, float *x, const void *src, size_t n_rows, size_t n_cols)
 {
-    kq_buffer b;
-    qc_grid g = grid_in(&b);
-    unpack(e, &g, b.code, src, n_rows);
+    const kq_type *t = type_of(e);
+    const float lowest = (float)e->desc->lowest;
+    kq_row rows[QC_LANES];
+    kq_state state;
+    float step[KQ_MAX_SUBS * QC_LANES], offset[KQ_MAX_SUBS * QC_LANES];
+    uint8_t code[16 * QC_LANES];
+    float level[16 * QC_LANES];
+    get_rows(e, rows, (const uint8_t *)src, n_rows);
+    grid_of_rows(t, &state, rows, step, offset);
     for (size_t c = 0; c < n_cols; c++) {
-        const float *step = b.step + c / e->desc->sub_cols * QC_LANES;
-        const float *offset = b.offset + c / e->desc->sub_cols * QC_LANES;
+        const size_t sub = c / t->sub_cols * QC_LANES;
+        if (c % 16 == 0) {
+            qc_transpose16_bytes(code, QC_LANES, codes_of(rows) + c, sizeof *rows);
+            levels_of(level, code, lowest);
+        }
         for (size_t l = 0; l < QC_LANES; l++)
-            x[c * QC_LANES + l] = step[l] * (float)b.code[c * QC_LANES + l] + offset[l];
+            x[c * QC_LANES + l] = step[sub + l] * level[c % 16 * QC_LANES + l] + offset[sub + l];
     }
 }
 
 static void encode(const qc_coder *e, void *dst, const float *x, const float *importance, size_t n_rows, size_t n_cols)
 {
-    kq_buffer b;
-    qc_grid g = grid_in(&b);
-    const uint32_t sub_cols = e->desc->sub_cols;
-    fit(e, &g, x, importance, 0, kq_n_subs(type_of(e)));
-    for (size_t j = 0; j < n_cols / sub_cols; j++) {
-        size_t at = j * sub_cols * QC_LANES;
-        qc_lanes_snap(x + at, sub_cols, (float)e->desc->lowest, (float)e->desc->highest, b.step + j * QC_LANES,
-                      b.offset + j * QC_LANES, b.value + at, b.code + at);
+    const kq_type *t = type_of(e);
+    const float lowest = (float)e->desc->lowest, highest = (float)e->desc->highest;
+    kq_state state;
+    kq_row rows[QC_LANES];
+    float step[KQ_MAX_SUBS * QC_LANES], offset[KQ_MAX_SUBS * QC_LANES];
+    uint8_t code[16 * QC_LANES];
+    qc_grid g = {.size = sizeof g, .step = step, .offset = offset, .state = &state};
+    fit(e, &g, x, importance, 0, kq_n_subs(t));
+    for (size_t c = 0; c < n_cols; c += 16) {
+        size_t sub = c / t->sub_cols * QC_LANES;
+        qc_lanes_codes(x + c * QC_LANES, 16, lowest, highest, step + sub, offset + sub, code);
+        qc_transpose16_bytes(codes_of(rows) + c, sizeof *rows, code, QC_LANES);
     }
-    pack(e, dst, &g, b.code, n_rows);
+    put_rows(e, (uint8_t *)dst, rows, &state, n_rows);
 }
 
 /* The integer scale moved by a, the integer min by b. */
@@ -173,9 +223,49 @@ static void encode_rows(const qc_coder *e, void *dst, const float *rows, const f
     qc_encode_rows_in_tiles(e, dst, rows, importance, n_rows, encode);
 }
 
+/* Without tiles: the numbers of one row's block lie in a row already. Sub-blocks of 32 are two of 16. */
+static void decode_block(const kq_type *t, float lowest, float *y, const uint8_t *src)
+{
+    kq_row row = {.dm = 0};
+    float step[KQ_MAX_SUBS], offset[KQ_MAX_SUBS], level[KQ_COLS];
+    const unsigned twice = t->sub_cols == 32;
+    kq_layouts[t->layout].get(&row, src);
+    const float d = qc_f32_from_f16(row.d), dm = qc_f32_from_f16(row.dm);
+    for (size_t j = 0; j < KQ_MAX_SUBS; j++) {
+        step[j] = d * ((float)row.scale[j] + t->scale_lowest);
+        offset[j] = t->has_min ? -(dm * (float)row.min[j]) : -0.0f;
+    }
+    levels_of(level, row.code, lowest);
+    for (size_t j = 0; j < KQ_COLS / 16; j++)
+        for (size_t c = 0; c < 16; c++)
+            y[16 * j + c] = step[j >> twice] * level[16 * j + c] + offset[j >> twice];
+}
+
 static void decode_rows(const qc_coder *e, float *rows, const void *src, size_t n_rows)
 {
-    qc_decode_rows_in_tiles(e, rows, src, n_rows, decode);
+    for (size_t row = 0; row < n_rows; row++) {
+        const uint8_t *block = (const uint8_t *)src + row * e->row_bytes;
+        for (size_t col = 0; col < e->cols; col += KQ_COLS, block += e->desc->block_bytes)
+            decode_block(type_of(e), (float)e->desc->lowest, rows + row * e->cols + col, block);
+    }
+}
+
+/* One block is a span. */
+static void fill_dot(const qc_coder *e, qc_dot_span *s, const uint8_t *src, size_t col, size_t n_cols, size_t n_rows)
+{
+    kq_row rows[QC_LANES];
+    kq_state state;
+    get_rows(e, rows, src + qc_piece_at(e, col), n_rows);
+    grid_of_rows(type_of(e), &state, rows, s->step[0], s->offset[0]);
+    qc_dot_words_from_bytes(s->word, codes_of(rows), sizeof *rows, n_cols);
+}
+
+static void dot(const qc_coder *e, float *y, size_t ldy, const void *src, size_t n_rows, const qc_activations *a,
+                size_t token, size_t n_tokens)
+{
+    const qc_encoding_desc *d = e->desc;
+    const qc_dot_kind kind = {d->sub_cols, d->lowest, d->highest - d->lowest, type_of(e)->has_min != 0, fill_dot};
+    qc_dot_tile(e, &kind, y, ldy, src, n_rows, a, token, n_tokens);
 }
 
 const qc_ops_encoding QC_VARIANT_NAME(kquants_ops) = {
@@ -190,4 +280,5 @@ const qc_ops_encoding QC_VARIANT_NAME(kquants_ops) = {
     .adopt = adopt,
     .encode_rows = encode_rows,
     .decode_rows = decode_rows,
+    .dot = dot,
 };

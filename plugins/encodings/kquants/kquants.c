@@ -1,14 +1,14 @@
-/* q2_k, q3_k, q4_k, q5_k, q6_k: one search (search.h), one pair of layout functions each (layout.c). */
+/* q2_k, q3_k, q4_k, q5_k, q6_k: one search (search.h), one pair of layout functions each (layout.h). */
 #include "kquants.h"
 
 static qc_status validate(qc_job *job, const qc_coder *e, const void *src, size_t n_rows)
 {
     const kq_type *t = (const kq_type *)e->desc->params;
-    kq_row block = {0};
     for (size_t row = 0; row < n_rows; row++)
         for (size_t col = 0; col < e->cols; col += KQ_COLS) {
-            t->get(&block, (const uint8_t *)src + row * e->row_bytes + qc_piece_at(e, col));
-            if (!qc_is_finite(qc_f32_from_f16(block.d)) || !qc_is_finite(qc_f32_from_f16(block.dm)))
+            const uint8_t *d = (const uint8_t *)src + row * e->row_bytes + qc_piece_at(e, col) + t->d_at;
+            if (!qc_is_finite(qc_f32_from_f16(qc_load_le16(d))) ||
+                (t->has_min && !qc_is_finite(qc_f32_from_f16(qc_load_le16(d + 2)))))
                 return qc_fail(job, QC_E_NUMERIC, "%s has a NaN or Inf scale at row %zu, block of column %zu",
                                e->desc->base.id, row, col);
         }
@@ -22,15 +22,16 @@ static const qc_variant variants[] = {{"x86-v4", &kquants_ops_x86_v4}, {"x86-v3"
 #define VARIANTS NULL
 #endif
 
-/* name, bytes, columns of a sub-block, mins?, scales from … to, codes from … to, tries (see kq_type and qc_search) */
-#define KQUANT(name, bytes, sub, mins, scale_low, scale_high, low, high, ...)                    \
+/* name, bytes, byte of d, columns of a sub-block, mins?, scales from … to, codes from … to, tries (see kq_type and
+ * qc_search) */
+#define KQUANT(name, bytes, d_place, sub, mins, scale_low, scale_high, low, high, ...)           \
     static const kq_type type_##name = {.sub_cols = sub,                                         \
                                         .has_min = mins,                                         \
                                         .scale_lowest = scale_low,                               \
                                         .scale_highest = scale_high,                             \
                                         .search = {.lowest = low, .highest = high, __VA_ARGS__}, \
-                                        .put = put_##name,                                       \
-                                        .get = get_##name};                                      \
+                                        .layout = KQ_##name,                                     \
+                                        .d_at = d_place};                                        \
     static const qc_encoding_desc name = {                                                       \
         .base = {.size = sizeof(qc_encoding_desc), .kind = QC_KIND_ENCODING, .id = #name},       \
         .block_cols = KQ_COLS,                                                                   \
@@ -45,13 +46,13 @@ static const qc_variant variants[] = {{"x86-v4", &kquants_ops_x86_v4}, {"x86-v3"
         .variants = VARIANTS,                                                                    \
         .validate = validate};
 
-KQUANT(q2_k, 84, 16, 1, 0, 15, 0, 3, .first = -0.6f, .stride = 0.3f, .n_tries = {5, 8}, .n_refits = 2, .n_offsets = 5,
-       .shrink = 0.08f)
-KQUANT(q3_k, 110, 16, 0, -32, 31, -4, 3, .first = -1.5f, .stride = 0.75f, .n_tries = {4, 12}, .n_refits = 2)
-KQUANT(q4_k, 144, 32, 1, 0, 63, 0, 15, .first = -1.5f, .stride = 0.5f, .n_tries = {5, 6}, .n_refits = 2, .n_offsets = 5,
-       .shrink = 0.025f)
-KQUANT(q5_k, 176, 32, 1, 0, 63, 0, 31, .first = -1.5f, .stride = 0.5f, .n_tries = {5, 6}, .n_refits = 2, .n_offsets = 5,
-       .shrink = 0.0125f)
-KQUANT(q6_k, 210, 16, 0, -128, 127, -32, 31, .first = -2.4f, .stride = 1.2f, .n_tries = {4, 7}, .n_refits = 1)
+KQUANT(q2_k, 84, 80, 16, 1, 0, 15, 0, 3, .first = -0.6f, .stride = 0.3f, .n_tries = {5, 8}, .n_refits = 2,
+       .n_offsets = 5, .shrink = 0.08f)
+KQUANT(q3_k, 110, 108, 16, 0, -32, 31, -4, 3, .first = -1.5f, .stride = 0.75f, .n_tries = {4, 12}, .n_refits = 2)
+KQUANT(q4_k, 144, 0, 32, 1, 0, 63, 0, 15, .first = -1.5f, .stride = 0.5f, .n_tries = {5, 6}, .n_refits = 2,
+       .n_offsets = 5, .shrink = 0.025f)
+KQUANT(q5_k, 176, 0, 32, 1, 0, 63, 0, 31, .first = -1.5f, .stride = 0.5f, .n_tries = {5, 6}, .n_refits = 2,
+       .n_offsets = 5, .shrink = 0.0125f)
+KQUANT(q6_k, 210, 208, 16, 0, -128, 127, -32, 31, .first = -2.4f, .stride = 1.2f, .n_tries = {4, 7}, .n_refits = 1)
 
 QC_PLUGIN(&q2_k.base, &q3_k.base, &q4_k.base, &q5_k.base, &q6_k.base);

@@ -4,7 +4,7 @@
  *     value = (d * scale) * code - dm * min            q2_k q4_k q5_k      sub-blocks of 16, 32, 32
  *     value = (d * scale) * code                       q3_k q6_k           sub-blocks of 16
  *
- * The bytes of each type are drawn in layout.c.
+ * The bytes of each type are drawn in layout.h.
  */
 #ifndef KQUANTS_H
 #define KQUANTS_H
@@ -13,10 +13,14 @@
 
 enum { KQ_COLS = 256, KQ_MAX_SUBS = 16 };
 
+/* Types, as they index what layout.h defines. */
+enum { KQ_q2_k, KQ_q3_k, KQ_q4_k, KQ_q5_k, KQ_q6_k };
+
 /* One row's super-block, unpacked. Codes and scales are counted from 0, as stored. */
 typedef struct kq_row {
+    _Alignas(64) uint8_t code[KQ_COLS];
+    uint8_t scale[KQ_MAX_SUBS], min[KQ_MAX_SUBS];
     uint16_t d, dm; /* f16 */
-    uint8_t scale[KQ_MAX_SUBS], min[KQ_MAX_SUBS], code[KQ_COLS];
 } kq_row;
 
 /* qc_grid.state: what is stored of the scales of a tile, as numbers. Integers are kept in floats. */
@@ -29,20 +33,9 @@ typedef struct kq_type {
     uint32_t sub_cols, has_min;
     float scale_lowest, scale_highest; /* of the integer scales; mins run from 0 to scale_highest */
     qc_search search; /* of one sub-block */
-    void (*put)(uint8_t *p, const kq_row *row);
-    void (*get)(kq_row *row, const uint8_t *p);
+    uint32_t layout; /* KQ_q2_k … */
+    uint32_t d_at; /* where d is in the bytes of a block; dm, where there is one, is next */
 } kq_type;
-
-void put_q2_k(uint8_t *p, const kq_row *row);
-void get_q2_k(kq_row *row, const uint8_t *p);
-void put_q3_k(uint8_t *p, const kq_row *row);
-void get_q3_k(kq_row *row, const uint8_t *p);
-void put_q4_k(uint8_t *p, const kq_row *row);
-void get_q4_k(kq_row *row, const uint8_t *p);
-void put_q5_k(uint8_t *p, const kq_row *row);
-void get_q5_k(kq_row *row, const uint8_t *p);
-void put_q6_k(uint8_t *p, const kq_row *row);
-void get_q6_k(kq_row *row, const uint8_t *p);
 
 extern const qc_ops_encoding kquants_ops_reference;
 #if defined(QC_VARIANTS_X86)

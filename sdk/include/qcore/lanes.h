@@ -181,6 +181,49 @@ static inline void qc_lanes_snap(const float *x, size_t n, float lowest, float h
         }
 }
 
+/* Codes out of numbers that were rounded by adding 1.5 * 2^23 (qc_rne): the last byte of each. */
+static inline void qc_lanes_last_bytes(uint8_t *code, const float *shifted, size_t n, int32_t lowest)
+{
+    for (size_t i = 0; i < n * QC_LANES; i++)
+        code[i] = (uint8_t)(qc_float_bits(shifted[i]) - (uint32_t)lowest);
+}
+
+/* The codes alone, counted from `lowest`, as bytes [col][lane]: those of qc_lanes_snap, without dividing each weight.
+ * Steps are 0 or of magnitude 2^-100 .. 2^100, offsets below 2^100, codes at most 128, n at most QC_MAX_SUB.
+ *
+ * Let y = x - offset, rounded: finite. The quotient t = fl(y / step) and the product p = fl(y * fl(1 / step)) are
+ * y / step within 1 and within 2 relative errors of 2^-24, so that |p - t| < 2^-22 |t|: below 2^-14 while |t| <= 129,
+ * and beyond that both are clamped to the same end. Rounding p gives the code of t unless half of an odd number lies
+ * between them. Then p is further than 1/2 - 2^-13 from the whole number it is rounded to; where that is so of any, all
+ * are divided after all. */
+static inline void qc_lanes_codes(const float *x, size_t n, float lowest, float highest, const float *step,
+                                  const float *offset, uint8_t *code)
+{
+    const float shift = 12582912.0f;
+    float shifted[QC_MAX_SUB * QC_LANES], factor[QC_LANES], o[QC_LANES], farthest[QC_LANES] = {0};
+    float most = 0.0f;
+    for (size_t l = 0; l < QC_LANES; l++) {
+        o[l] = offset[l];
+        factor[l] = qc_inverse(step[l]);
+    }
+    for (size_t c = 0; c < n; c++)
+        for (size_t l = 0; l < QC_LANES; l++) {
+            float p = qc_clamp((x[c * QC_LANES + l] - o[l]) * factor[l], lowest, highest);
+            float rounded = p + shift, off = p - (rounded - shift);
+            shifted[c * QC_LANES + l] = rounded;
+            farthest[l] = qc_max(off * off, farthest[l]);
+        }
+    for (size_t l = 0; l < QC_LANES; l++)
+        most = qc_max(farthest[l], most);
+    if (most > (0.5f - 0x1p-13f) * (0.5f - 0x1p-13f))
+        for (size_t c = 0; c < n; c++)
+            for (size_t l = 0; l < QC_LANES; l++) {
+                float t = (x[c * QC_LANES + l] - o[l]) / (step[l] != 0.0f ? step[l] : 1.0f);
+                shifted[c * QC_LANES + l] = qc_clamp(step[l] != 0.0f ? t : 0.0f, lowest, highest) + shift;
+            }
+    qc_lanes_last_bytes(code, shifted, n, (int32_t)lowest);
+}
+
 /* What to try for a sub-block: the largest magnitude is put on code `end + first`, `end + first + stride`, … where `end`
  * is the last code of its side; then the best is refitted a few times. */
 typedef struct qc_search {
