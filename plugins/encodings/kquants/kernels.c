@@ -3,6 +3,7 @@
 #include "qcore/dot.h"
 #include "qcore/variant.h"
 #include "search.h"
+#include "search_signed.h"
 #include <stddef.h>
 
 static const kq_type *type_of(const qc_coder *e)
@@ -19,9 +20,9 @@ static void grid_of_sub(const kq_type *t, const kq_state *s, uint32_t j, float *
     }
 }
 
-static void fit(const qc_coder *e, qc_grid *g, const float *x, const float *importance, uint32_t sub, uint32_t n_subs)
+static void fit_affine(const kq_type *t, kq_state *s, const float *x, const float *importance, uint32_t sub,
+                       uint32_t n_subs)
 {
-    const kq_type *t = type_of(e);
     float w[KQ_COLS], tame[KQ_COLS * QC_LANES];
     kq_job k = {.type = t, .x = tame, .w = w};
     k.weighted = qc_lanes_weights(w, importance, KQ_COLS);
@@ -30,12 +31,21 @@ static void fit(const qc_coder *e, qc_grid *g, const float *x, const float *impo
         for (uint32_t c = 0; c < t->sub_cols; c++)
             k.total[j] += w[j * t->sub_cols + c];
     if (n_subs == kq_n_subs(t))
-        kq_fit_block(&k, (kq_state *)g->state);
+        kq_fit_block(&k, s);
     else
         for (uint32_t j = sub; j < sub + n_subs; j++) {
             kq_aim_freely(&k, j);
-            kq_round_sub(&k, j, (kq_state *)g->state);
+            kq_round_sub(&k, j, s);
         }
+}
+
+static void fit(const qc_coder *e, qc_grid *g, const float *x, const float *importance, uint32_t sub, uint32_t n_subs)
+{
+    const kq_type *t = type_of(e);
+    if (t->has_min)
+        fit_affine(t, (kq_state *)g->state, x, importance, sub, n_subs);
+    else
+        kq_fit_signed(t, (kq_state *)g->state, x, importance, sub, n_subs);
     for (uint32_t j = sub; j < sub + n_subs; j++)
         grid_of_sub(t, (const kq_state *)g->state, j, g->step + j * QC_LANES, g->offset + j * QC_LANES);
 }
