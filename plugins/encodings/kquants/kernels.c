@@ -173,14 +173,12 @@ static void encode(const qc_coder *e, void *dst, const float *x, const float *im
     kq_state state;
     kq_row rows[QC_LANES];
     float step[KQ_MAX_SUBS * QC_LANES], offset[KQ_MAX_SUBS * QC_LANES];
-    uint8_t code[16 * QC_LANES];
+    uint8_t code[KQ_COLS * QC_LANES];
     qc_grid g = {.size = sizeof g, .step = step, .offset = offset, .state = &state};
     fit(e, &g, x, importance, 0, kq_n_subs(t));
-    for (size_t c = 0; c < n_cols; c += 16) {
-        size_t sub = c / t->sub_cols * QC_LANES;
-        qc_lanes_codes(x + c * QC_LANES, 16, lowest, highest, step + sub, offset + sub, code);
-        qc_transpose16_bytes(codes_of(rows) + c, sizeof *rows, code, QC_LANES);
-    }
+    qc_lanes_codes(x, kq_n_subs(t), t->sub_cols, lowest, highest, step, offset, code);
+    for (size_t c = 0; c < n_cols; c += 16)
+        qc_transpose16_bytes(codes_of(rows) + c, sizeof *rows, code + c * QC_LANES, QC_LANES);
     put_rows(e, (uint8_t *)dst, rows, &state, n_rows);
 }
 

@@ -181,47 +181,74 @@ static inline void qc_lanes_snap(const float *x, size_t n, float lowest, float h
         }
 }
 
-/* Codes out of numbers that were rounded by adding 1.5 * 2^23 (qc_rne): the last byte of each. */
+/* Adding this rounds a number of magnitude below 2^22 (qc_rne) and leaves the whole number in the last bits. */
+#define QC_LANES_SHIFT 12582912.0f /* 1.5 * 2^23 */
+
 static inline void qc_lanes_last_bytes(uint8_t *code, const float *shifted, size_t n, int32_t lowest)
 {
     for (size_t i = 0; i < n * QC_LANES; i++)
         code[i] = (uint8_t)(qc_float_bits(shifted[i]) - (uint32_t)lowest);
 }
 
-/* The codes alone, counted from `lowest`, as bytes [col][lane]: those of qc_lanes_snap, without dividing each weight.
- * Steps are 0 or of magnitude 2^-100 .. 2^100, offsets below 2^100, codes at most 128, n at most QC_MAX_SUB.
- *
- * Let y = x - offset, rounded: finite. The quotient t = fl(y / step) and the product p = fl(y * fl(1 / step)) are
- * y / step within 1 and within 2 relative errors of 2^-24, so that |p - t| < 2^-22 |t|: below 2^-14 while |t| <= 129,
- * and beyond that both are clamped to the same end. Rounding p gives the code of t unless half of an odd number lies
- * between them. Then p is further than 1/2 - 2^-13 from the whole number it is rounded to; where that is so of any, all
- * are divided after all. */
-static inline void qc_lanes_codes(const float *x, size_t n, float lowest, float highest, const float *step,
-                                  const float *offset, uint8_t *code)
+/* farthest: square of the largest distance from a whole number, per lane. */
+static inline void qc_lanes_round_products(const float *x, size_t n, float lowest, float highest, const float *inverse,
+                                           const float *offset, float *shifted, float *farthest)
 {
-    const float shift = 12582912.0f;
-    float shifted[QC_MAX_SUB * QC_LANES], factor[QC_LANES], o[QC_LANES], farthest[QC_LANES] = {0};
-    float most = 0.0f;
-    for (size_t l = 0; l < QC_LANES; l++) {
-        o[l] = offset[l];
-        factor[l] = qc_inverse(step[l]);
-    }
+    float factor[QC_LANES], o[QC_LANES], far[QC_LANES] = {0};
+    memcpy(factor, inverse, sizeof factor);
+    memcpy(o, offset, sizeof o);
     for (size_t c = 0; c < n; c++)
         for (size_t l = 0; l < QC_LANES; l++) {
             float p = qc_clamp((x[c * QC_LANES + l] - o[l]) * factor[l], lowest, highest);
-            float rounded = p + shift, off = p - (rounded - shift);
+            float rounded = p + QC_LANES_SHIFT, off = p - (rounded - QC_LANES_SHIFT);
             shifted[c * QC_LANES + l] = rounded;
-            farthest[l] = qc_max(off * off, farthest[l]);
+            far[l] = qc_max(off * off, far[l]);
         }
-    for (size_t l = 0; l < QC_LANES; l++)
-        most = qc_max(farthest[l], most);
-    if (most > (0.5f - 0x1p-13f) * (0.5f - 0x1p-13f))
-        for (size_t c = 0; c < n; c++)
-            for (size_t l = 0; l < QC_LANES; l++) {
-                float t = (x[c * QC_LANES + l] - o[l]) / (step[l] != 0.0f ? step[l] : 1.0f);
-                shifted[c * QC_LANES + l] = qc_clamp(step[l] != 0.0f ? t : 0.0f, lowest, highest) + shift;
-            }
-    qc_lanes_last_bytes(code, shifted, n, (int32_t)lowest);
+    memcpy(farthest, far, sizeof far);
+}
+
+static inline void qc_lanes_round_quotients(const float *x, size_t n, float lowest, float highest, const float *step,
+                                            const float *offset, float *shifted)
+{
+    for (size_t c = 0; c < n; c++)
+        for (size_t l = 0; l < QC_LANES; l++) {
+            float t = (x[c * QC_LANES + l] - offset[l]) / (step[l] != 0.0f ? step[l] : 1.0f);
+            shifted[c * QC_LANES + l] = qc_clamp(step[l] != 0.0f ? t : 0.0f, lowest, highest) + QC_LANES_SHIFT;
+        }
+}
+
+/* The codes alone of a block of n_subs sub-blocks, counted from `lowest`, as bytes [col][lane]: those of qc_lanes_snap,
+ * without dividing each weight. Steps are 0 or of magnitude 2^-100 .. 2^100, offsets below 2^100, codes at most 128;
+ * sub_cols at most QC_MAX_SUB, n_subs at most QC_MAX_SUBS.
+ *
+ * Let y = x - offset, rounded: finite. The quotient t = fl(y / step) and the product p = fl(y * fl(1 / step)) are
+ * y / step within 1 and within 2 relative errors of 2^-24, so that |p - t| < 2^-22 |t|. Let m be the largest magnitude
+ * of a code, plus 1: where |t| > m, both are clamped to the same end. Elsewhere rounding p gives the code of t unless
+ * half of an odd number lies between them; then p is further than 1/2 - 2^-22 m from the whole number it is rounded to.
+ * Sub-blocks where that is so of any (twice the distance, for the rounding of squares) are divided after all. */
+enum { QC_MAX_SUBS = 16 };
+
+static inline void qc_lanes_codes(const float *x, size_t n_subs, size_t sub_cols, float lowest, float highest,
+                                  const float *step, const float *offset, uint8_t *code)
+{
+    const size_t n = sub_cols * QC_LANES;
+    const float sure = 0.5f - 0x1p-21f * (qc_max(highest, -lowest) + 1.0f);
+    float shifted[QC_MAX_SUB * QC_LANES], inverse[QC_MAX_SUBS * QC_LANES], farthest[QC_MAX_SUBS * QC_LANES];
+    for (size_t i = 0; i < n_subs * QC_LANES; i++)
+        inverse[i] = qc_inverse(step[i]);
+    for (size_t j = 0, at = 0; j < n_subs; j++, at += QC_LANES) {
+        qc_lanes_round_products(x + j * n, sub_cols, lowest, highest, inverse + at, offset + at, shifted,
+                                farthest + at);
+        qc_lanes_last_bytes(code + j * n, shifted, sub_cols, (int32_t)lowest);
+    }
+    uint32_t unsure = 0;
+    for (size_t i = 0; i < n_subs * QC_LANES; i++)
+        unsure |= farthest[i] > sure * sure ? 1u << i / QC_LANES : 0;
+    for (size_t j = 0, at = 0; unsure >> j; j++, at += QC_LANES)
+        if (unsure >> j & 1) {
+            qc_lanes_round_quotients(x + j * n, sub_cols, lowest, highest, step + at, offset + at, shifted);
+            qc_lanes_last_bytes(code + j * n, shifted, sub_cols, (int32_t)lowest);
+        }
 }
 
 /* What to try for a sub-block: the largest magnitude is put on code `end + first`, `end + first + stride`, … where `end`
