@@ -67,7 +67,7 @@ class EveryCpu(unittest.TestCase):
         cls.addClassCleanup(cls.folder.cleanup)
         cls.scratch = pathlib.Path(cls.folder.name)
         cls.short = short_model.write(WHOLE, cls.scratch / "short", 1)
-        calibrate = ["calibrate", WHOLE, "--text", TEXT, "--tokens", 256, "-q", "--imatrix", cls.scratch / "imatrix.gguf"]
+        calibrate = ["calibrate", WHOLE, "--text", TEXT, "--tokens", 512, "-q", "--imatrix", cls.scratch / "imatrix.gguf"]
         cls.call([qcore.PROGRAM], *calibrate)
 
     @staticmethod
