@@ -36,17 +36,27 @@ static uint64_t seed_of(const pipeline *p, const chunk *c)
     return hash;
 }
 
-/* The first weight that its new encoding made no number, told with its row in the tensor and what it was. */
+/* The first of w that is no number, told with its row in the tensor and what it was made of. */
 static qc_status refuse_written(qc_job *job, const chunk *c, const float *w, const float *before)
 {
     size_t cols = c->work->from.cols;
     for (size_t i = 0; i < c->n_rows * cols; i++) {
         unsigned long long row = c->row + i / cols;
-        if (!qc_is_finite(w[i]) || !qc_is_finite(before[i])) /* before: where factors made it too large */
+        if (!qc_is_finite(w[i]))
             return qc_fail(job, QC_E_NUMERIC, "row %llu, column %zu: %.9g does not fit into %s", row, i % cols,
                            (double)before[i], c->work->to.desc->base.id);
     }
     return QC_E_INTERNAL;
+}
+
+/* Rows as the transforms' factors make them; what was finite need not be so afterwards. */
+static qc_status scale(const pipeline *p, qc_job *job, const chunk *c, float *x)
+{
+    if (!is_scaled(c->work))
+        return QC_OK;
+    scale_view_rows(c->work, c->row, c->n_rows, x);
+    c->sums->energy = rows_energy(p->ops, x, c->n_rows, c->work->to.cols);
+    return isfinite(c->sums->energy) ? QC_OK : refuse_written(job, c, x, x);
 }
 
 /* ---- rounding ---- */
@@ -171,9 +181,8 @@ static qc_status convert(const pipeline *p, qc_job *job, const chunk *c, buffers
     if (!b->w || !b->written)
         return no_memory(job, c);
     qc_status status = sample_rtn(job, c, b->x);
-    scale_view_rows(c->work, c->row, c->n_rows, b->x);
-    if (is_scaled(c->work))
-        c->sums->energy = rows_energy(p->ops, b->x, c->n_rows, to->cols);
+    if (status == QC_OK)
+        status = scale(p, job, c, b->x);
     if (status == QC_OK)
         status = encode(p, job, c, b);
     if (status == QC_OK)

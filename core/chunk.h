@@ -6,7 +6,10 @@
 #include "qcore/architecture.h"
 #include "qcore/ops.h"
 
-enum { CHUNK_WEIGHTS = 1 << 17 }; /* fixed: sums are grouped by chunk, and 512 KiB of floats fit the caches */
+enum {
+    CHUNK_WEIGHTS = 1 << 17, /* fixed: sums are grouped by chunk, and 512 KiB of floats fit the caches */
+    SMALL_PREPARED = 8 << 20 /* what is prepared is that small together: all of it at once, and no thread waits */
+};
 
 /* One method of the recipe, opened. */
 typedef struct opened_method {
@@ -82,7 +85,8 @@ struct pipeline {
     uint64_t n_chunks, n_matrices;
     item_result *results, *sums; /* sums: one a chunk */
     linear_result *linears; /* n_matrices */
-    uint64_t worker_bytes, most_prepared, most_measured;
+    uint64_t worker_bytes, most_measured;
+    uint64_t most_prepared, all_prepared; /* at once; if nothing were given back */
     const char *widest; /* the tensor that worker_bytes is for */
     uint64_t pace_steps, pace_bytes;
 };

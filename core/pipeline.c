@@ -136,6 +136,8 @@ static void count_prepared(pipeline *p, const work *w)
         return;
     uint64_t bytes = m->desc->prepare && m->desc->memory ? m->desc->memory(m->state, w->from.cols) : 0;
     uint64_t measured = measures(p) ? 9 * sizeof(float) * (MEASURED_ROWS * 2) * w->from.cols : 0;
+    if (bytes < SMALL_PREPARED && p->all_prepared < SMALL_PREPARED)
+        p->all_prepared += bytes * w->n_matrices;
     p->most_prepared = bytes > p->most_prepared ? bytes : p->most_prepared;
     p->most_measured = measured > p->most_measured ? measured : p->most_measured;
 }
@@ -180,6 +182,13 @@ static qc_status cut_item(pipeline *p, qc_job *job, size_t i, work *w)
     return check_work(p, job, w);
 }
 
+/* Column sums of a model take little: with all of them there, no thread waits between one input's chunks and the next. */
+static void allow_small_preparations(pipeline *p)
+{
+    uint64_t together = p->all_prepared < SMALL_PREPARED ? p->all_prepared : SMALL_PREPARED;
+    p->most_prepared = together > p->most_prepared ? together : p->most_prepared;
+}
+
 static void name_linears(pipeline *p)
 {
     for (size_t i = 0; i < p->n_works; i++) {
@@ -201,6 +210,7 @@ static qc_status cut(pipeline *p, qc_job *job)
         status = cut_item(p, job, p->n_works, &p->works[p->n_works]);
     if (status != QC_OK)
         return status;
+    allow_small_preparations(p);
     if (p->n_chunks > SIZE_MAX / sizeof *p->sums || p->n_matrices > SIZE_MAX / sizeof *p->linears - 1)
         return no_memory(job);
     p->sums = calloc((size_t)p->n_chunks + 1, sizeof *p->sums);

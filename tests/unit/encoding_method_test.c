@@ -124,21 +124,6 @@ static void test_imatrix_of_unknown_input_is_rtn(void **state)
     expect_bytes(&f, NULL);
 }
 
-static void test_refuses_bad_weights(void **state)
-{
-    (void)state;
-    static fixture f;
-    static const char *const names[] = {"rtn", "imatrix"};
-    for (size_t i = 0; i < 2; i++) {
-        begin(&f);
-        f.rows[3 * COLS + 7] = i ? NAN : INFINITY;
-        assert_int_equal(round_rows(&f, names[i]), QC_E_NUMERIC);
-        assert_non_null(strstr(f.host.message, "row 3"));
-        assert_non_null(strstr(f.host.message, "column 7"));
-        test_host_end(&f.host);
-    }
-}
-
 static void test_refuses_bad_importance(void **state)
 {
     (void)state;
@@ -214,7 +199,6 @@ int main(void)
         cmocka_unit_test(test_imatrix),
         cmocka_unit_test(test_imatrix_of_a_power),
         cmocka_unit_test(test_imatrix_of_unknown_input_is_rtn),
-        cmocka_unit_test(test_refuses_bad_weights),
         cmocka_unit_test(test_refuses_bad_importance),
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_scalar_rows),

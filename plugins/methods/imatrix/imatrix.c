@@ -61,8 +61,7 @@ static qc_status imatrix_round(qc_job *job, const void *s, const void *prepared,
     if (prepared && linear->input->cols != linear->cols)
         return qc_fail(job, QC_E_INVALID, "importance is for %zu columns, the weight has %zu", linear->input->cols,
                        linear->cols);
-    qc_status status = qc_check_weights(job, w, n_rows, linear->cols);
-    return status == QC_OK ? qc_encode_rows(job, linear->coder, dst, w, (const float *)prepared, n_rows) : status;
+    return qc_encode_rows(job, linear->coder, dst, w, (const float *)prepared, n_rows);
 }
 
 static uint64_t imatrix_memory(const void *s, size_t cols)

@@ -79,7 +79,8 @@ typedef struct qc_method_desc {
                          uint32_t *order, void **prepared);
     void (*release)(const qc_host *host, void *prepared); /* [any-thread] */
     /* Any chunk of rows in any order; n_rows is a multiple of QC_LANES except at the end. w [n_rows][cols] is the
-     * plugin's to overwrite (but see QC_METHOD_KEEPS_WEIGHTS), already scaled and in `order`; dst: n_rows * row_bytes, all written. [job-thread] */
+     * plugin's to overwrite (but see QC_METHOD_KEEPS_WEIGHTS), finite, already scaled and in `order`; dst: n_rows *
+     * row_bytes, all written. [job-thread] */
     qc_status (*round)(qc_job *job, const void *state, const void *prepared, const qc_linear *linear, float *w,
                        size_t n_rows, void *dst);
     uint64_t (*memory)(const void *state, size_t cols); /* bytes that `prepare` keeps. [any-thread] */
