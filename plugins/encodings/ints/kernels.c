@@ -59,23 +59,52 @@ static void pack_header(const qc_coder *e, uint8_t *p, const qc_grid *g, size_t 
         p[2] = (uint8_t)(int32_t)state_of(g)->zero[lane];
 }
 
-/* Codes of columns from `col` on, which is a multiple of INTS_PIECE. */
-static void pack_codes(const qc_coder *e, uint8_t *dst, const int32_t *code, size_t col, size_t n_cols, size_t n_rows)
+/* Where the codes of columns from `col` on are in a block; col is a multiple of INTS_PIECE. */
+static size_t codes_at(const ints_type *t, size_t col)
+{
+    return header_bytes(t) + col / 8 * t->bits;
+}
+
+/* Codes counted from 0, [lane][INTS_PIECE]. */
+static void pack_bytes(const qc_coder *e, uint8_t *dst, const uint8_t *rows, size_t col, size_t n_cols, size_t n_rows)
 {
     const ints_type *t = type_of(e);
-    uint8_t *at = dst + header_bytes(t) + col / 8 * t->bits;
+    uint8_t *at = dst + codes_at(t, col);
     for (size_t lane = 0; lane < n_rows; lane++)
-        put_codes(at + lane * e->row_bytes, code + lane, n_cols, e->desc->lowest, t->bits);
+        put_codes(at + lane * e->row_bytes, rows + lane * INTS_PIECE, n_cols, t->bits);
+}
+
+static void unpack_bytes(const qc_coder *e, uint8_t *rows, const uint8_t *src, size_t col, size_t n_cols, size_t n_rows)
+{
+    const ints_type *t = type_of(e);
+    const uint8_t *at = src + codes_at(t, col);
+    for (size_t lane = 0; lane < n_rows; lane++)
+        get_codes(rows + lane * INTS_PIECE, at + lane * e->row_bytes, n_cols, t->bits);
+}
+
+/* Up to INTS_PIECE columns of a tile; the last few of a channel one by one. */
+static void pack_codes(const qc_coder *e, uint8_t *dst, const int32_t *code, size_t col, size_t n_cols, size_t n_rows)
+{
+    uint8_t rows[QC_LANES * INTS_PIECE];
+    const size_t whole = n_cols / 16 * 16;
+    qc_bytes_from_codes(rows, INTS_PIECE, code, e->desc->lowest, whole);
+    for (size_t c = whole; c < n_cols; c++)
+        for (size_t l = 0; l < QC_LANES; l++)
+            rows[l * INTS_PIECE + c] = (uint8_t)(code[c * QC_LANES + l] - e->desc->lowest);
+    pack_bytes(e, dst, rows, col, n_cols, n_rows);
 }
 
 static void unpack_codes(const qc_coder *e, int32_t *code, const uint8_t *src, size_t col, size_t n_cols, size_t n_rows)
 {
-    const ints_type *t = type_of(e);
-    const uint8_t *at = src + header_bytes(t) + col / 8 * t->bits;
+    uint8_t rows[QC_LANES * INTS_PIECE];
+    const size_t whole = n_cols / 16 * 16;
     if (n_rows < QC_LANES)
-        memset(code, 0, n_cols * QC_LANES * sizeof *code);
-    for (size_t lane = 0; lane < n_rows; lane++)
-        get_codes(code + lane, at + lane * e->row_bytes, n_cols, e->desc->lowest, t->bits);
+        memset(rows, -e->desc->lowest, sizeof rows); /* absent lanes: 0 */
+    unpack_bytes(e, rows, src, col, n_cols, n_rows);
+    qc_codes_from_bytes(code, rows, INTS_PIECE, e->desc->lowest, whole);
+    for (size_t c = whole; c < n_cols; c++)
+        for (size_t l = 0; l < QC_LANES; l++)
+            code[c * QC_LANES + l] = rows[l * INTS_PIECE + c] + e->desc->lowest;
 }
 
 static void unpack_header(const qc_coder *e, float *step, float *zero, const uint8_t *src, size_t n_rows)
@@ -117,20 +146,56 @@ static qc_grid grid_in(ints_buffer *b)
     return (qc_grid){.size = sizeof(qc_grid), .step = b->step, .offset = b->offset, .state = &b->state};
 }
 
+/* Step and offset of one block. */
+static void read_scale(const ints_type *t, const uint8_t *p, float *step, float *offset)
+{
+    *step = qc_f32_from_f16(qc_load_le16(p));
+    *offset = t->has_zero ? offset_of(*step, (float)p[2]) : -0.0f;
+}
+
+/* n columns of one row from `col` of a block on; x has room for whole eights. */
+static void decode_piece(const qc_coder *e, float *x, const uint8_t *block, size_t col, size_t n)
+{
+    const ints_type *t = type_of(e);
+    uint8_t code[INTS_PIECE];
+    float step, offset;
+    read_scale(t, block, &step, &offset);
+    get_codes(code, block + codes_at(t, col), n, t->bits);
+    qc_values_from_bytes(x, code, (n + 7) / 8 * 8, e->desc->lowest, step, offset);
+}
+
 static void decode(const qc_coder *e, float *x, const void *src, size_t n_rows, size_t n_cols)
 {
-    ints_buffer b;
-    float zero[QC_LANES];
-    unpack_header(e, b.step, zero, (const uint8_t *)src, n_rows);
-    for (size_t l = 0; l < QC_LANES; l++)
-        b.offset[l] = type_of(e)->has_zero ? offset_of(b.step[l], zero[l]) : -0.0f;
+    float rows[QC_LANES * INTS_PIECE];
     for (size_t col = 0, n; col < n_cols; col += n) {
         n = piece_of(n_cols, col);
-        unpack_codes(e, b.code, (const uint8_t *)src, col, n, n_rows);
-        for (size_t c = 0; c < n; c++)
-            for (size_t l = 0; l < QC_LANES; l++)
-                x[(col + c) * QC_LANES + l] = b.step[l] * (float)b.code[c * QC_LANES + l] + b.offset[l];
+        for (size_t lane = 0; lane < n_rows; lane++)
+            decode_piece(e, rows + lane * INTS_PIECE, (const uint8_t *)src + lane * e->row_bytes, col, n);
+        qc_tile_from_rows(x + col * QC_LANES, rows, INTS_PIECE, n_rows, n);
     }
+}
+
+static void decode_block(const qc_coder *e, float *x, const uint8_t *block)
+{
+    float last[INTS_PIECE];
+    const size_t whole = e->block_cols / 8 * 8;
+    for (size_t col = 0, n; col < whole; col += n) {
+        n = piece_of(whole, col);
+        decode_piece(e, x + col, block, col, n);
+    }
+    if (whole < e->block_cols) { /* of a channel */
+        const size_t col = whole / INTS_PIECE * INTS_PIECE;
+        decode_piece(e, last, block, col, e->block_cols - col);
+        memcpy(x + whole, last + whole - col, (e->block_cols - whole) * sizeof *x);
+    }
+}
+
+static void decode_rows(const qc_coder *e, float *rows, const void *src, size_t n_rows)
+{
+    for (size_t row = 0; row < n_rows; row++)
+        for (size_t col = 0; col < e->cols; col += e->block_cols)
+            decode_block(e, rows + row * e->cols + col,
+                         (const uint8_t *)src + row * e->row_bytes + qc_piece_at(e, col));
 }
 
 static void encode(const qc_coder *e, void *dst, const float *x, const float *importance, size_t n_rows, size_t n_cols)
@@ -239,5 +304,6 @@ const qc_ops_encoding QC_VARIANT_NAME(ints_ops) = {
     .unpack = unpack,
     .neighbour = neighbour,
     .adopt = adopt,
+    .decode_rows = decode_rows,
     .dot = dot,
 };

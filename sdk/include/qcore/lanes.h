@@ -90,19 +90,28 @@ static inline void qc_lanes_clamp(float *to, const float *x, size_t n)
         to[i] = qc_clamp(x[i], -QC_LANES_LARGEST, QC_LANES_LARGEST);
 }
 
-/* Per lane: the smallest and largest of n columns. */
+/* Per lane: the smallest and largest of n columns. Many columns are compared with as many, then half of these with the
+ * other half: long loops, which compilers turn into vectors, where one column at a time stays scalar. */
 static inline void qc_lanes_range(const float *x, size_t n, float *smallest, float *largest)
 {
-    float lo[QC_LANES], hi[QC_LANES];
-    for (size_t l = 0; l < QC_LANES; l++)
-        lo[l] = hi[l] = x[l];
-    for (size_t c = 1; c < n; c++)
-        for (size_t l = 0; l < QC_LANES; l++) {
-            lo[l] = qc_min(lo[l], x[c * QC_LANES + l]);
-            hi[l] = qc_max(hi[l], x[c * QC_LANES + l]);
+    float lo[QC_MAX_SUB / 2 * QC_LANES], hi[QC_MAX_SUB / 2 * QC_LANES];
+    size_t width = n < QC_MAX_SUB / 2 ? n : QC_MAX_SUB / 2;
+    memcpy(lo, x, width * QC_LANES * sizeof *lo);
+    memcpy(hi, x, width * QC_LANES * sizeof *hi);
+    for (size_t c = width; c < n; c += width)
+        for (size_t i = 0; i < (n - c < width ? n - c : width) * QC_LANES; i++) {
+            lo[i] = qc_min(lo[i], x[c * QC_LANES + i]);
+            hi[i] = qc_max(hi[i], x[c * QC_LANES + i]);
         }
-    memcpy(smallest, lo, sizeof lo);
-    memcpy(largest, hi, sizeof hi);
+    for (size_t half; width > 1; width = half) {
+        half = (width + 1) / 2;
+        for (size_t i = 0; i < (width - half) * QC_LANES; i++) {
+            lo[i] = qc_min(lo[i], lo[i + half * QC_LANES]);
+            hi[i] = qc_max(hi[i], hi[i + half * QC_LANES]);
+        }
+    }
+    memcpy(smallest, lo, QC_LANES * sizeof *lo);
+    memcpy(largest, hi, QC_LANES * sizeof *hi);
 }
 
 /* Sums over the columns of one sub-block rounded to one grid: rr = sum w r r, rq = sum w r q, r = sum w r, … Without an
@@ -249,6 +258,25 @@ static inline void qc_lanes_codes(const float *x, size_t n_subs, size_t sub_cols
             qc_lanes_round_quotients(x + j * n, sub_cols, lowest, highest, step + at, offset + at, shifted);
             qc_lanes_last_bytes(code + j * n, shifted, sub_cols, (int32_t)lowest);
         }
+}
+
+/* Values of codes in one row: step * (byte + lowest) + offset, rounded twice; n is a multiple of 8. As many at once as are
+ * often stored at once before: then loads need not wait. */
+static inline void qc_values_from_bytes(float *x, const uint8_t *code, size_t n, int32_t lowest, float step,
+                                        float offset)
+{
+    size_t c = 0;
+#if defined(__AVX512F__)
+    for (; c + 16 <= n; c += 16) {
+        __m512i at = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(code + c)));
+        __m512 level = _mm512_cvtepi32_ps(_mm512_add_epi32(at, _mm512_set1_epi32(lowest)));
+        __m512 scaled = _mm512_mul_ps(_mm512_set1_ps(step), level);
+        _mm512_storeu_ps(x + c, _mm512_add_ps(scaled, _mm512_set1_ps(offset)));
+    }
+#endif
+    for (; c < n; c += 8)
+        for (size_t i = c; i < c + 8; i++)
+            x[i] = step * (float)((int32_t)code[i] + lowest) + offset;
 }
 
 /* What to try for a sub-block: the largest magnitude is put on code `end + first`, `end + first + stride`, … where `end`
