@@ -11,14 +11,16 @@
 #include "pairs.h"
 
 enum { KQ_SIGNED_SUB = 16, KQ_SIGNED_PAIRS = KQ_SIGNED_SUB / 2, KQ_SIGNED_SUBS = KQ_COLS / KQ_SIGNED_SUB };
+enum { KQ_SIGNED_STARTS = 32 };
 enum { KQ_ONE_BITS = 15 }; /* kq_pairs_scale divides by this power of 2 */
 
 /* What of a type and of its importance the search needs. */
 typedef struct kq_signed {
     const kq_type *type;
-    int weighted;
     int weight_bits; /* of the importances: times a code they fit 16 bits */
     int fraction; /* bits after the point of weights in codes: four times the last code fits 16 bits */
+    uint32_t n_starts;
+    int16_t start[KQ_SIGNED_STARTS]; /* codes a unit that are tried for each sub-block */
 } kq_signed;
 
 /* One sub-block. With codes q, error = sum w x^2 - step (2 xq - step qq), all in units. */
@@ -33,10 +35,17 @@ typedef struct kq_signed_sub {
 
 static kq_signed kq_signed_of(const kq_type *t, int weighted)
 {
-    kq_signed p = {.type = t, .weighted = weighted, .weight_bits = KQ_ONE_BITS};
-    for (float room = -t->search.lowest; room > 1.0f; room *= 0.5f)
+    const qc_search *search = &t->search;
+    kq_signed p = {.type = t, .weight_bits = KQ_ONE_BITS, .n_starts = 2 * search->n_tries[weighted]};
+    for (float room = -search->lowest; room > 1.0f; room *= 0.5f)
         p.weight_bits--;
     p.fraction = p.weight_bits - 2;
+    for (uint32_t i = 0; i < p.n_starts; i++) {
+        float past = search->first + search->stride * (float)(i / 2);
+        float end = i % 2 ? search->highest + past : search->lowest - past;
+        float codes_a_unit = end * (float)(1 << p.fraction) * (32768.0f / 32767.0f);
+        p.start[i] = (int16_t)qc_rne(qc_clamp(codes_a_unit, -32767.0f, 32767.0f));
+    }
     return p;
 }
 
@@ -66,11 +75,11 @@ static inline void kq_signed_weights(const kq_signed *p, kq_signed_sub *b, const
     b->weight = largest / last;
 }
 
-static inline void kq_signed_load(const kq_signed *p, kq_signed_sub *b, const float *x, const float *w)
+static inline void kq_signed_load(const kq_signed *p, int weighted, kq_signed_sub *b, const float *x, const float *w)
 {
     kq_signed_units(b, x);
     b->weight = 1.0f;
-    if (p->weighted)
+    if (weighted)
         kq_signed_weights(p, b, w);
     for (size_t i = 0; i < KQ_SIGNED_PAIRS; i++) {
         float even[QC_LANES], odd[QC_LANES];
@@ -79,14 +88,14 @@ static inline void kq_signed_load(const kq_signed *p, kq_signed_sub *b, const fl
             odd[l] = x[(2 * i + 1) * QC_LANES + l] * b->per_unit[l];
         }
         b->x[i] = kq_pairs_join(kq_longs_nearest(even), kq_longs_nearest(odd));
-        if (p->weighted)
+        if (weighted)
             b->wx[i] = kq_pairs_scale(b->x[i], kq_pairs_repeat(&b->wide[2 * i]));
     }
 }
 
 /* Rounds to a candidate step, given as codes a unit in 2^-(15 + fraction). */
-static inline void kq_signed_try(const kq_signed *p, const kq_signed_sub *b, kq_pairs codes_a_unit, float *xq,
-                                 float *qq)
+static inline void kq_signed_try(const kq_signed *p, int weighted, const kq_signed_sub *b, kq_pairs codes_a_unit,
+                                 float *xq, float *qq)
 {
     const int16_t first = (int16_t)((int)p->type->search.lowest * (1 << p->fraction));
     const int16_t last = (int16_t)((int)p->type->search.highest * (1 << p->fraction));
@@ -97,7 +106,7 @@ static inline void kq_signed_try(const kq_signed *p, const kq_signed_sub *b, kq_
     for (size_t i = 0; i < KQ_SIGNED_PAIRS; i++) {
         kq_pairs code = kq_pairs_scale(kq_pairs_clamp(kq_pairs_scale(b->x[i], codes_a_unit), lowest, highest),
                                        to_whole);
-        if (p->weighted) {
+        if (weighted) {
             sum_xq = kq_add_dot(sum_xq, b->wx[i], code);
             sum_qq = kq_add_dot(sum_qq, kq_pairs_multiply(kq_pairs_repeat(&b->w[2 * i]), code), code);
         } else {
@@ -110,25 +119,22 @@ static inline void kq_signed_try(const kq_signed *p, const kq_signed_sub *b, kq_
 }
 
 /* wx was rounded to units of 2^weight_bits. */
-static inline float kq_signed_xq_unit(const kq_signed *p)
+static inline float kq_signed_xq_unit(const kq_signed *p, int weighted)
 {
-    return p->weighted ? (float)(1 << p->weight_bits) : 1.0f;
+    return weighted ? (float)(1 << p->weight_bits) : 1.0f;
 }
 
 /* The step that fits a sub-block best, in units: its largest weight is put on several codes of either sign. With the
  * best step for given codes, xq / qq, the error falls by xq^2 / qq. */
-static inline void kq_signed_aim(const kq_signed *p, kq_signed_sub *b)
+static inline void kq_signed_aim(const kq_signed *p, int weighted, kq_signed_sub *b)
 {
-    const qc_search *search = &p->type->search;
-    const float one = (float)(1 << p->fraction) * (32768.0f / 32767.0f), unit = kq_signed_xq_unit(p);
+    const float unit = kq_signed_xq_unit(p, weighted);
     float best_xq[QC_LANES] = {0}, best_qq[QC_LANES];
     for (size_t l = 0; l < QC_LANES; l++)
         best_qq[l] = 1.0f;
-    for (uint32_t i = 0; i < 2 * search->n_tries[p->weighted]; i++) {
-        float past = search->first + search->stride * (float)(i / 2), xq[QC_LANES], qq[QC_LANES];
-        float end = i & 1 ? search->highest + past : search->lowest - past;
-        int16_t k = (int16_t)qc_rne(qc_clamp(end * one, -32767.0f, 32767.0f));
-        kq_signed_try(p, b, kq_pairs_set(k), xq, qq);
+    for (uint32_t i = 0; i < p->n_starts; i++) {
+        float xq[QC_LANES], qq[QC_LANES];
+        kq_signed_try(p, weighted, b, kq_pairs_set(p->start[i]), xq, qq);
         for (size_t l = 0; l < QC_LANES; l++) {
             int better = xq[l] * xq[l] * best_qq[l] > best_xq[l] * best_xq[l] * qq[l];
             best_xq[l] = better ? xq[l] : best_xq[l];
@@ -143,10 +149,10 @@ static inline void kq_signed_aim(const kq_signed *p, kq_signed_sub *b)
 }
 
 /* d such that the largest step is the last scale. */
-static void kq_signed_block_scale(const kq_type *t, const kq_signed_sub *subs, float *d)
+static void kq_signed_block_scale(const kq_type *t, const kq_signed_sub *subs, uint32_t n_subs, float *d)
 {
     float peak[QC_LANES] = {0};
-    for (uint32_t j = 0; j < KQ_SIGNED_SUBS; j++)
+    for (uint32_t j = 0; j < n_subs; j++)
         for (size_t l = 0; l < QC_LANES; l++) {
             float step = subs[j].aim[l] * subs[j].unit[l];
             peak[l] = qc_abs(step) > qc_abs(peak[l]) ? step : peak[l];
@@ -156,11 +162,11 @@ static void kq_signed_block_scale(const kq_type *t, const kq_signed_sub *subs, f
 }
 
 /* The integer scale of one sub-block: of the two on either side of the aim, the one with the smaller error. */
-static inline void kq_signed_round(const kq_signed *p, kq_signed_sub *b, const float *d, const float *per_d,
-                                   float *scale)
+static inline void kq_signed_round(const kq_signed *p, int weighted, kq_signed_sub *b, const float *d,
+                                   const float *per_d, float *scale)
 {
     const kq_type *t = p->type;
-    const float one = (float)(1 << KQ_ONE_BITS << p->fraction), unit = kq_signed_xq_unit(p);
+    const float one = (float)(1 << KQ_ONE_BITS << p->fraction), unit = kq_signed_xq_unit(p, weighted);
     float wanted[QC_LANES], least[QC_LANES];
     for (size_t l = 0; l < QC_LANES; l++)
         wanted[l] = qc_clamp(b->aim[l] * b->unit[l] * per_d[l], -256.0f, 256.0f);
@@ -174,7 +180,7 @@ static inline void kq_signed_round(const kq_signed *p, kq_signed_sub *b, const f
             codes_a_unit[l] = qc_clamp(one * qc_inverse(step[l]), -32767.0f, 32767.0f);
         }
         kq_longs k = kq_longs_nearest(codes_a_unit);
-        kq_signed_try(p, b, kq_pairs_join(k, k), xq, qq);
+        kq_signed_try(p, weighted, b, kq_pairs_join(k, k), xq, qq);
         for (size_t l = 0; l < QC_LANES; l++) {
             float error = step[l] * (step[l] * qq[l] - 2.0f * (xq[l] * unit));
             int better = i == 0 || error < least[l];
@@ -187,10 +193,10 @@ static inline void kq_signed_round(const kq_signed *p, kq_signed_sub *b, const f
 }
 
 /* d by least squares for the codes and scales found. */
-static void kq_signed_refit(const kq_signed_sub *subs, kq_state *s)
+static void kq_signed_refit(const kq_signed_sub *subs, uint32_t n_subs, kq_state *s)
 {
     float xq[QC_LANES] = {0}, qq[QC_LANES] = {0};
-    for (uint32_t j = 0; j < KQ_SIGNED_SUBS; j++)
+    for (uint32_t j = 0; j < n_subs; j++)
         for (size_t l = 0; l < QC_LANES; l++) {
             float weighted = subs[j].weight * s->scale[j][l];
             xq[l] += weighted * (subs[j].unit[l] * subs[j].xq[l]);
@@ -200,26 +206,37 @@ static void kq_signed_refit(const kq_signed_sub *subs, kq_state *s)
         s->d[l] = qq[l] > 0.0f ? qc_round_f16(xq[l] / qq[l]) : s->d[l];
 }
 
+static inline void kq_signed_fit(const kq_signed *p, int weighted, kq_state *s, const float *x, const float *w,
+                                 uint32_t sub, uint32_t n_subs)
+{
+    kq_signed_sub subs[KQ_SIGNED_SUBS];
+    float per_d[QC_LANES];
+    for (uint32_t i = 0; i < n_subs; i++) {
+        size_t col = (size_t)(sub + i) * KQ_SIGNED_SUB;
+        kq_signed_load(p, weighted, &subs[i], x + col * QC_LANES, w + col);
+        kq_signed_aim(p, weighted, &subs[i]);
+    }
+    if (n_subs == KQ_SIGNED_SUBS)
+        kq_signed_block_scale(p->type, subs, n_subs, s->d);
+    for (size_t l = 0; l < QC_LANES; l++)
+        per_d[l] = qc_inverse(s->d[l]);
+    for (uint32_t i = 0; i < n_subs; i++)
+        kq_signed_round(p, weighted, &subs[i], s->d, per_d, s->scale[sub + i]);
+    if (n_subs == KQ_SIGNED_SUBS)
+        kq_signed_refit(subs, n_subs, s);
+}
+
 /* Fits n_subs sub-blocks from `sub`: with all of them d too. */
 static void kq_fit_signed(const kq_type *t, kq_state *s, const float *x, const float *importance, uint32_t sub,
                           uint32_t n_subs)
 {
     float w[KQ_COLS];
-    const kq_signed p = kq_signed_of(t, qc_lanes_weights(w, importance, KQ_COLS));
-    kq_signed_sub subs[KQ_SIGNED_SUBS];
-    float per_d[QC_LANES];
-    for (uint32_t j = sub; j < sub + n_subs; j++) {
-        kq_signed_load(&p, &subs[j], x + (size_t)j * KQ_SIGNED_SUB * QC_LANES, w + (size_t)j * KQ_SIGNED_SUB);
-        kq_signed_aim(&p, &subs[j]);
-    }
-    if (n_subs == KQ_SIGNED_SUBS)
-        kq_signed_block_scale(t, subs, s->d);
-    for (size_t l = 0; l < QC_LANES; l++)
-        per_d[l] = qc_inverse(s->d[l]);
-    for (uint32_t j = sub; j < sub + n_subs; j++)
-        kq_signed_round(&p, &subs[j], s->d, per_d, s->scale[j]);
-    if (n_subs == KQ_SIGNED_SUBS)
-        kq_signed_refit(subs, s);
+    const int weighted = qc_lanes_weights(w, importance, KQ_COLS);
+    const kq_signed p = kq_signed_of(t, weighted);
+    if (weighted)
+        kq_signed_fit(&p, 1, s, x, w, sub, n_subs);
+    else
+        kq_signed_fit(&p, 0, s, x, w, sub, n_subs);
 }
 
 #endif
