@@ -150,8 +150,9 @@ static void define_block_dot(const qc_coder *e, const qc_grid *g, const int32_t 
     const qc_encoding_desc *d = e->desc;
     const size_t sub_cols = qc_sub_cols(e), piece = sub_cols < QC_ACTIVATION_COLS ? sub_cols : QC_ACTIVATION_COLS;
     for (size_t at = 0; at < e->block_cols; at += piece) {
-        const int8_t *x = a->code + token * a->cols + col + at;
-        const float scale = a->scale[(token * a->cols + col + at) / QC_ACTIVATION_COLS];
+        const size_t activation = (col + at) / QC_ACTIVATION_COLS * a->tokens + token;
+        const int8_t *x = a->code + activation * QC_ACTIVATION_COLS + (col + at) % QC_ACTIVATION_COLS;
+        const float scale = a->scale[activation];
         const size_t sub = at / sub_cols * QC_LANES + lane;
         double products = 0.0, sum = 0.0; /* exact */
         for (size_t c = 0; c < piece; c++) {
@@ -186,6 +187,7 @@ static void run_dot(any_fn fn, const void *side, call *c)
     const qc_coder e = coder_for(side, c->number[COLS]);
     const qc_activations a = {.size = sizeof a,
                               .cols = e.cols,
+                              .tokens = c->number[PLACE] + c->number[TOKENS],
                               .code = (const int8_t *)c->buffers[2].at,
                               .scale = floats_in(c, 3),
                               .sum = (const int16_t *)(const void *)c->buffers[4].at};
@@ -194,21 +196,25 @@ static void run_dot(any_fn fn, const void *side, call *c)
 }
 
 /* All codes, the extreme ones often: +-127 throughout is what overflows. */
-static void new_activations(call *c, size_t n, size_t i, uint32_t *random)
+static void new_activations(call *c, size_t cols, size_t tokens, size_t i, uint32_t *random)
 {
+    const size_t n = cols * tokens, n_scales = n / QC_ACTIVATION_COLS;
     int8_t *code = case_room(n);
-    float *scale = case_room(n / QC_ACTIVATION_COLS * sizeof *scale);
+    float *scale = case_room(n_scales * sizeof *scale);
     int16_t *sum = case_room(n / 16 * sizeof *sum);
     const int extreme = i % 3 == 1;
+    memset(sum, 0, n / 16 * sizeof *sum);
     for (size_t j = 0; j < n; j++) {
         const int any = (int)random_below(random, 255) - 127;
+        const size_t group = j / QC_ACTIVATION_COLS, half = j % QC_ACTIVATION_COLS / 16;
+        const size_t at = (group / tokens * 2 + half) * tokens + group % tokens;
         code[j] = (int8_t)(extreme ? (any < 0 && i % 2 ? -127 : 127) : any);
-        sum[j / 16] = (int16_t)((j % 16 ? sum[j / 16] : 0) + code[j]);
+        sum[at] = (int16_t)(sum[at] + code[j]);
     }
-    for (size_t j = 0; j < n / QC_ACTIVATION_COLS; j++)
+    for (size_t j = 0; j < n_scales; j++)
         scale[j] = random_next(random) % 8 ? random_float(random, 0.0f, 0.1f) : 0.0f;
     call_reads(c, "activations", TYPE_BYTES, code, n);
-    call_reads(c, "their scales", TYPE_FLOATS, scale, n / QC_ACTIVATION_COLS);
+    call_reads(c, "their scales", TYPE_FLOATS, scale, n_scales);
     call_reads(c, "their sums", TYPE_SHORTS, sum, n / 16);
 }
 
@@ -231,7 +237,7 @@ static int make_dot(const kernel *k, size_t i, uint32_t *random, call *c)
     c->elements = z.n_rows * z.cols * n_tokens;
     call_writes(c, "y", TYPE_FLOATS, (n_tokens - 1) * c->number[LDY] + z.n_rows);
     call_reads(c, "src", TYPE_BYTES, new_bytes(&z, z.n_rows, random), z.n_rows * z.coder.row_bytes);
-    new_activations(c, (token + n_tokens) * z.cols, i, random);
+    new_activations(c, z.cols, token + n_tokens, i, random);
     snprintf(c->input, sizeof c->input, "%zu rows of %zu, %s, %zu tokens from %zu, ldy %zu", z.n_rows, z.cols,
              input_name(z.kind), n_tokens, token, c->number[LDY]);
     return 1;
