@@ -151,16 +151,16 @@ static void decode(const qc_coder *e, float *x, const void *src, size_t n_rows, 
     kq_row rows[QC_LANES];
     kq_state state;
     float step[KQ_MAX_SUBS * QC_LANES], offset[KQ_MAX_SUBS * QC_LANES];
-    uint8_t code[16 * QC_LANES];
+    uint8_t code[KQ_COLS * QC_LANES];
     float level[16 * QC_LANES];
     get_rows(e, rows, (const uint8_t *)src, n_rows);
     grid_of_rows(t, &state, rows, step, offset);
+    for (size_t c = 0; c < KQ_COLS; c += 16)
+        qc_transpose16_bytes(code + c * QC_LANES, QC_LANES, codes_of(rows) + c, sizeof *rows);
     for (size_t c = 0; c < n_cols; c++) {
         const size_t sub = c / t->sub_cols * QC_LANES;
-        if (c % 16 == 0) {
-            qc_transpose16_bytes(code, QC_LANES, codes_of(rows) + c, sizeof *rows);
-            levels_of(level, code, lowest);
-        }
+        if (c % 16 == 0)
+            levels_of(level, code + c * QC_LANES, lowest);
         for (size_t l = 0; l < QC_LANES; l++)
             x[c * QC_LANES + l] = step[sub + l] * level[c % 16 * QC_LANES + l] + offset[sub + l];
     }

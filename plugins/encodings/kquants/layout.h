@@ -14,8 +14,8 @@
  * q6_k  210 bytes   q[128] | h[64] | s i8[16] | d f16
  *       code + 32: low nibble in q, bits 4-5 in h, both cut in halves of 128 columns
  *
- * Two-bit planes: byte 32 n + i holds columns 128 n + i + {0, 32, 64, 96}, the first in the lowest bits.
- * Nibble planes: byte 32 n + i holds columns 64 n + i (low) and 64 n + 32 + i (high).
+ * Planes: byte 32 n + i holds the bits of columns group n + i + {0, 32, 64, …}, the first lowest: two-bit planes of
+ * groups of 128 columns, nibble planes of 64. The nibbles of q6_k: byte 64 n + i holds columns 128 n + i + {0, 64}.
  *
  * Bytes are moved eight (four) at a time as one whole number: KQ_EACH masks what a shift brought in from a neighbour,
  * so that the byte order of the machine does not matter, and loops over such words become vector instructions.
@@ -53,56 +53,36 @@ static inline void kq_set_word4(uint8_t *p, size_t i, uint32_t w)
     memcpy(p + 4 * i, &w, sizeof w);
 }
 
-static inline void kq_put_twos(uint8_t *restrict q, const uint8_t *restrict code)
+/* Plane of `bits` bits of each code: byte width n + i holds columns group n + i + {0, width, 2 width, …}. */
+static inline void kq_put_plane(uint8_t *restrict q, const uint8_t *restrict code, unsigned lowest_bit, unsigned bits,
+                                size_t width)
 {
-    for (size_t n = 0; n < 2; n++, q += 32, code += 128)
-        for (size_t i = 0; i < 4; i++)
-            kq_set_word(q, i,
-                        (kq_word(code, i) & KQ_EACH(3)) | (kq_word(code, i + 4) & KQ_EACH(3)) << 2 |
-                            (kq_word(code, i + 8) & KQ_EACH(3)) << 4 | (kq_word(code, i + 12) & KQ_EACH(3)) << 6);
-}
-
-static inline void kq_get_twos(uint8_t *restrict code, const uint8_t *restrict q)
-{
-    for (size_t n = 0; n < 2; n++, q += 32, code += 128)
-        for (size_t k = 0; k < 4; k++)
-            for (size_t i = 0; i < 4; i++)
-                kq_set_word(code, i + 4 * k, kq_word(q, i) >> 2 * k & KQ_EACH(3));
-}
-
-/* Low nibbles of `half` columns and those behind them: half is 32 (nibble planes) or 64 (q6_k). */
-static inline void kq_put_nibbles(uint8_t *restrict q, const uint8_t *restrict code, size_t half)
-{
-    for (size_t n = 0; n < KQ_COLS / 2; n += half, q += half, code += 2 * half)
-        for (size_t i = 0; i < half / 8; i++)
-            kq_set_word(q, i, (kq_word(code, i) & KQ_EACH(15)) | (kq_word(code, i + half / 8) & KQ_EACH(15)) << 4);
-}
-
-static inline void kq_get_nibbles(uint8_t *restrict code, const uint8_t *restrict q, size_t half)
-{
-    for (size_t n = 0; n < KQ_COLS / 2; n += half, q += half, code += 2 * half)
-        for (size_t i = 0; i < half / 8; i++) {
-            kq_set_word(code, i, kq_word(q, i) & KQ_EACH(15));
-            kq_set_word(code, i + half / 8, kq_word(q, i) >> 4 & KQ_EACH(15));
+    const size_t n_parts = 8 / bits;
+    for (size_t n = 0; n < KQ_COLS / n_parts; n += width, code += n_parts * width)
+        for (size_t i = 0; i < width / 8; i++) {
+            uint64_t byte = 0;
+            for (size_t k = 0; k < n_parts; k++)
+                byte |= (kq_word(code + k * width, i) >> lowest_bit & KQ_EACH((1 << bits) - 1)) << k * bits;
+            kq_set_word(q + n, i, byte);
         }
 }
 
-/* Bit `bit` of the codes: bit e / 32 of h[e % 32]. */
-static inline void kq_put_high_bit(uint8_t *restrict h, const uint8_t *restrict code, unsigned bit)
+/* Word i of 32 columns from column `col` on, out of such a plane. */
+static inline uint64_t kq_plane(const uint8_t *q, size_t col, size_t i, unsigned bits, size_t width)
 {
-    for (size_t i = 0; i < 4; i++) {
-        uint64_t bits = 0;
-        for (size_t k = 0; k < 8; k++)
-            bits |= (kq_word(code, i + 4 * k) >> bit & KQ_EACH(1)) << k;
-        kq_set_word(h, i, bits);
-    }
+    const size_t group = 8 / bits * width;
+    return kq_word(q + col / group * width + col % width, i) >> col % group / width * bits & KQ_EACH((1 << bits) - 1);
 }
 
-static inline void kq_add_high_bit(uint8_t *restrict code, const uint8_t *restrict h, unsigned bit)
+/* Codes out of a plane of low bits and, where high_bits is not 0, one of bits above them. */
+static inline void kq_get_planes(uint8_t *restrict code, const uint8_t *restrict low, unsigned bits, size_t width,
+                                 const uint8_t *restrict high, unsigned high_bits)
 {
-    for (size_t k = 0; k < 8; k++)
+    for (size_t col = 0; col < KQ_COLS; col += 32)
         for (size_t i = 0; i < 4; i++)
-            kq_set_word(code, i + 4 * k, kq_word(code, i + 4 * k) | (kq_word(h, i) >> k & KQ_EACH(1)) << bit);
+            kq_set_word(code + col, i,
+                        kq_plane(low, col, i, bits, width) |
+                            (high_bits ? kq_plane(high, col, i, high_bits, 32) << bits : 0));
 }
 
 /* s[12], 6-bit scales and mins of 8 sub-blocks (bits 7 … 0; capitals and small letters: scale and min of that number):
@@ -130,7 +110,7 @@ static void kq_put_q2_k(uint8_t *restrict p, const kq_row *restrict row)
 {
     for (size_t i = 0; i < 2; i++)
         kq_set_word(p, i, (kq_word(row->scale, i) & KQ_EACH(15)) | (kq_word(row->min, i) & KQ_EACH(15)) << 4);
-    kq_put_twos(p + 16, row->code);
+    kq_put_plane(p + 16, row->code, 0, 2, 32);
     qc_store_le16(p + 80, row->d);
     qc_store_le16(p + 82, row->dm);
 }
@@ -141,7 +121,7 @@ static void kq_get_q2_k(kq_row *restrict row, const uint8_t *restrict p)
         kq_set_word(row->scale, i, kq_word(p, i) & KQ_EACH(15));
         kq_set_word(row->min, i, kq_word(p, i) >> 4 & KQ_EACH(15));
     }
-    kq_get_twos(row->code, p + 16);
+    kq_get_planes(row->code, p + 16, 2, 32, p, 0);
     row->d = qc_load_le16(p + 80);
     row->dm = qc_load_le16(p + 82);
 }
@@ -150,8 +130,8 @@ static void kq_put_q3_k(uint8_t *restrict p, const kq_row *restrict row)
 {
     uint8_t *s = p + 96;
     uint32_t top = 0;
-    kq_put_high_bit(p, row->code, 2);
-    kq_put_twos(p + 32, row->code);
+    kq_put_plane(p, row->code, 2, 1, 32);
+    kq_put_plane(p + 32, row->code, 0, 2, 32);
     kq_set_word(s, 0, (kq_word(row->scale, 0) & KQ_EACH(15)) | (kq_word(row->scale, 1) & KQ_EACH(15)) << 4);
     for (unsigned i = 0; i < 4; i++)
         top |= (kq_word4(row->scale, i) >> 4 & KQ_EACH4(3)) << 2 * i;
@@ -163,8 +143,7 @@ static void kq_get_q3_k(kq_row *restrict row, const uint8_t *restrict p)
 {
     const uint8_t *s = p + 96;
     uint32_t top = kq_word4(s, 2);
-    kq_get_twos(row->code, p + 32);
-    kq_add_high_bit(row->code, p, 2);
+    kq_get_planes(row->code, p + 32, 2, 32, p, 1);
     for (unsigned i = 0; i < 4; i++)
         kq_set_word4(row->scale, i,
                      (kq_word4(s, i % 2) >> i / 2 * 4 & KQ_EACH4(15)) | (top >> 2 * i & KQ_EACH4(3)) << 4);
@@ -176,7 +155,7 @@ static void kq_put_q4_k(uint8_t *restrict p, const kq_row *restrict row)
     qc_store_le16(p, row->d);
     qc_store_le16(p + 2, row->dm);
     kq_put_scales6(p + 4, row);
-    kq_put_nibbles(p + 16, row->code, 32);
+    kq_put_plane(p + 16, row->code, 0, 4, 32);
 }
 
 static void kq_get_q4_k(kq_row *restrict row, const uint8_t *restrict p)
@@ -184,7 +163,7 @@ static void kq_get_q4_k(kq_row *restrict row, const uint8_t *restrict p)
     row->d = qc_load_le16(p);
     row->dm = qc_load_le16(p + 2);
     kq_get_scales6(row, p + 4);
-    kq_get_nibbles(row->code, p + 16, 32);
+    kq_get_planes(row->code, p + 16, 4, 32, p, 0);
 }
 
 static void kq_put_q5_k(uint8_t *restrict p, const kq_row *restrict row)
@@ -192,8 +171,8 @@ static void kq_put_q5_k(uint8_t *restrict p, const kq_row *restrict row)
     qc_store_le16(p, row->d);
     qc_store_le16(p + 2, row->dm);
     kq_put_scales6(p + 4, row);
-    kq_put_high_bit(p + 16, row->code, 4);
-    kq_put_nibbles(p + 48, row->code, 32);
+    kq_put_plane(p + 16, row->code, 4, 1, 32);
+    kq_put_plane(p + 48, row->code, 0, 4, 32);
 }
 
 static void kq_get_q5_k(kq_row *restrict row, const uint8_t *restrict p)
@@ -201,21 +180,13 @@ static void kq_get_q5_k(kq_row *restrict row, const uint8_t *restrict p)
     row->d = qc_load_le16(p);
     row->dm = qc_load_le16(p + 2);
     kq_get_scales6(row, p + 4);
-    kq_get_nibbles(row->code, p + 48, 32);
-    kq_add_high_bit(row->code, p + 16, 4);
+    kq_get_planes(row->code, p + 48, 4, 32, p + 16, 1);
 }
 
 static void kq_put_q6_k(uint8_t *restrict p, const kq_row *restrict row)
 {
-    const uint8_t *code = row->code;
-    kq_put_nibbles(p, code, 64);
-    for (size_t n = 0; n < 2; n++, code += 128)
-        for (size_t i = 0; i < 4; i++) {
-            uint64_t high = 0;
-            for (unsigned k = 0; k < 4; k++)
-                high |= (kq_word(code, i + 4 * k) >> 4 & KQ_EACH(3)) << 2 * k;
-            kq_set_word(p + 128 + 32 * n, i, high);
-        }
+    kq_put_plane(p, row->code, 0, 4, 64);
+    kq_put_plane(p + 128, row->code, 4, 2, 32);
     for (size_t i = 0; i < 2; i++)
         kq_set_word(p + 192, i, kq_word(row->scale, i) ^ KQ_EACH(0x80)); /* i8 */
     qc_store_le16(p + 208, row->d);
@@ -223,14 +194,7 @@ static void kq_put_q6_k(uint8_t *restrict p, const kq_row *restrict row)
 
 static void kq_get_q6_k(kq_row *restrict row, const uint8_t *restrict p)
 {
-    uint8_t *code = row->code;
-    kq_get_nibbles(code, p, 64);
-    for (size_t n = 0; n < 2; n++, code += 128)
-        for (unsigned k = 0; k < 4; k++)
-            for (size_t i = 0; i < 4; i++) {
-                uint64_t high = kq_word(p + 128 + 32 * n, i) >> 2 * k & KQ_EACH(3);
-                kq_set_word(code, i + 4 * k, kq_word(code, i + 4 * k) | high << 4);
-            }
+    kq_get_planes(row->code, p, 4, 64, p + 128, 2);
     for (size_t i = 0; i < 2; i++)
         kq_set_word(row->scale, i, kq_word(p + 192, i) ^ KQ_EACH(0x80));
     row->d = qc_load_le16(p + 208);
