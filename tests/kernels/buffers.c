@@ -96,24 +96,23 @@ ptrdiff_t buffer_spilt(const buffer *b, unsigned char fill)
     return 0;
 }
 
+/* The nearest one: two arenas share the page between them. */
 void buffers_say(const buffer *b, size_t n, const void *address, char *text, size_t size)
 {
     const uintptr_t to = (uintptr_t)address;
+    size_t least = ARENA / 2;
     snprintf(text, size, "at %p, in none of its buffers", address);
     for (size_t i = 0; i < n; i++) {
         const uintptr_t begin = (uintptr_t)b[i].at, end = begin + b[i].bytes;
-        const uintptr_t first = (uintptr_t)arena(i) - page, last = (uintptr_t)arena(i) + ARENA + page;
-        if (!b[i].at || to < first || to >= last)
+        const size_t away = to < begin ? begin - to : to >= end ? to - end + 1 : 0;
+        if (!b[i].at || away >= least)
             continue;
-        if (to < begin)
-            snprintf(text, size, "%zu bytes before %s", (size_t)(begin - to), b[i].name);
-        else if (to >= end)
-            snprintf(text, size, "%zu bytes past the end of %s", (size_t)(to - end) + 1, b[i].name);
+        least = away;
+        if (away > 0)
+            snprintf(text, size, "%zu bytes %s %s", away, to < begin ? "before" : "past the end of", b[i].name);
         else
-            snprintf(text, size, "%s, byte %zu of its %s", b[i].use == BUFFER_READ ? "a write to an input" : "inside",
-                     (size_t)(to - begin), b[i].name);
-        if ((uintptr_t)b[i].region <= to && to < (uintptr_t)b[i].region + b[i].region_bytes)
-            return;
+            snprintf(text, size, "byte %zu of %s%s", (size_t)(to - begin), b[i].name,
+                     b[i].use == BUFFER_READ ? ", an input, is written to" : "");
     }
 }
 

@@ -99,7 +99,7 @@ static void say_crash(const call *c, char *why, size_t size)
         snprintf(why, size, "has not returned after %d seconds", ALARM_SECONDS);
     else
         snprintf(why, size, "%s",
-                 caught == SIGILL   ? "has an instruction that this CPU does not know"
+                 caught == SIGILL   ? "comes to an illegal instruction"
                  : caught == SIGFPE ? "raises SIGFPE"
                                     : "aborts");
 }

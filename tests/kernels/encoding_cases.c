@@ -89,7 +89,7 @@ const float *new_rows(const encoding_case *z, size_t n_rows, uint32_t *random)
     return x;
 }
 
-const float *new_tile(const encoding_case *z, uint32_t *random)
+float *new_tile(const encoding_case *z, uint32_t *random)
 {
     const float *rows = new_rows(z, z->n_rows, random);
     float *tile = case_room(z->piece_cols * QC_LANES * sizeof *tile);

@@ -26,7 +26,7 @@ qc_coder coder_for(const encoding_side *side, size_t cols);
 size_t piece_bytes(const encoding_case *z);
 
 /* A tile piece [piece_cols][QC_LANES], absent lanes 0; whole rows [n_rows][cols]; importance, or NULL. */
-const float *new_tile(const encoding_case *z, uint32_t *random);
+float *new_tile(const encoding_case *z, uint32_t *random);
 const float *new_rows(const encoding_case *z, size_t n_rows, uint32_t *random);
 const float *new_importance(const encoding_case *z, size_t n, uint32_t *random);
 

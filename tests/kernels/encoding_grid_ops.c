@@ -117,6 +117,17 @@ static void run_snap(any_fn fn, const void *side, call *c)
                       floats_at(c, at + 2) + done * QC_LANES, floats_at(c, at + 3), (uint32_t)col);
 }
 
+/* Steps of a power of two and no offset: weights that are ties then lie halfway between two codes, exactly. */
+static void make_ties(const encoding_case *z, qc_grid *g, float *x)
+{
+    for (size_t j = 0; j < qc_n_subs(&z->coder) * QC_LANES; j++) {
+        g->step[j] = j & 1 ? 0.25f : -0.25f;
+        g->offset[j] = 0.0f;
+    }
+    for (size_t j = 0; j < z->piece_cols * QC_LANES; j++)
+        x[j] *= j & 2 ? 0.25f : 0.03125f;
+}
+
 /* Some columns of the block, for a grid that was fitted to weights like these. */
 static int make_snap(const kernel *k, size_t i, uint32_t *random, call *c)
 {
@@ -126,11 +137,14 @@ static int make_snap(const kernel *k, size_t i, uint32_t *random, call *c)
     const size_t run = z.reference->desc->snap_cols, runs = z.piece_cols / run;
     const size_t first = i == BENCH_CASE ? 0 : random_below(random, runs);
     const size_t n = i == BENCH_CASE ? runs : 1 + random_below(random, runs - first);
-    const qc_grid g = new_grid(&z, random);
+    qc_grid g = new_grid(&z, random);
+    float *x = new_tile(&z, random);
+    if (z.kind == INPUT_TIES)
+        make_ties(&z, &g, x);
     grid_buffers(&z, c, BUFFER_UPDATE, &g);
     call_writes(c, "value", TYPE_FLOATS, n * run * QC_LANES)->lanes = z.n_rows;
     call_writes(c, "code", TYPE_INTS, n * run * QC_LANES)->lanes = z.n_rows;
-    call_reads(c, "x", TYPE_FLOATS, new_tile(&z, random) + first * run * QC_LANES, n * run * QC_LANES);
+    call_reads(c, "x", TYPE_FLOATS, x + first * run * QC_LANES, n * run * QC_LANES);
     call_reads(c, "importance", TYPE_FLOATS, new_importance(&z, z.piece_cols, random), z.piece_cols);
     c->number[PLACE] = first * run;
     c->number[MOVE_A] = n * run;

@@ -187,6 +187,15 @@ static void run_round_activations(any_fn fn, const void *side, call *c)
                    floats_at(c, 3), c->number[0]);
 }
 
+/* Ties: with 127 as the largest, codes are the numbers themselves, and every other one lies halfway between two. */
+static void make_ties(float *x, size_t n, uint32_t *random)
+{
+    for (size_t j = 0; j < n; j++) {
+        const float v = (float)random_below(random, 126) + (j & 1 ? 0.5f : nextafterf(0.5f, (float)(j & 2)));
+        x[j] = j % QC_ACTIVATION_COLS == 5 ? 127.0f : random_next(random) & 1 ? -v : v;
+    }
+}
+
 static int make_round_activations(const kernel *k, size_t i, uint32_t *random, call *c)
 {
     size_t n;
@@ -196,7 +205,11 @@ static int make_round_activations(const kernel *k, size_t i, uint32_t *random, c
     call_writes(c, "code", TYPE_BYTES, n);
     call_writes(c, "scale", TYPE_FLOATS, n / QC_ACTIVATION_COLS);
     call_writes(c, "sum", TYPE_SHORTS, n / 16);
-    call_reads(c, "x", TYPE_FLOATS, new_row(n, kind_of_case(k, i), random), n);
+    float *x = case_room(n * sizeof *x);
+    input_fill(x, n, kind_of_case(k, i), random);
+    if (kind_of_case(k, i) == INPUT_TIES)
+        make_ties(x, n, random);
+    call_reads(c, "x", TYPE_FLOATS, x, n);
     c->number[0] = c->elements = n;
     snprintf(c->input, sizeof c->input, "%zu floats, %s", n, input_name(kind_of_case(k, i)));
     return 1;
