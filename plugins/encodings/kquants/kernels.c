@@ -2,7 +2,7 @@
 #include "layout.h"
 #include "qcore/dot.h"
 #include "qcore/variant.h"
-#include "search.h"
+#include "search_affine.h"
 #include "search_signed.h"
 #include <stddef.h>
 
@@ -20,30 +20,11 @@ static void grid_of_sub(const kq_type *t, const kq_state *s, uint32_t j, float *
     }
 }
 
-static void fit_affine(const kq_type *t, kq_state *s, const float *x, const float *importance, uint32_t sub,
-                       uint32_t n_subs)
-{
-    float w[KQ_COLS], tame[KQ_COLS * QC_LANES];
-    kq_job k = {.type = t, .x = tame, .w = w};
-    k.weighted = qc_lanes_weights(w, importance, KQ_COLS);
-    qc_lanes_clamp(tame, x, KQ_COLS);
-    for (uint32_t j = 0; j < kq_n_subs(t); j++)
-        for (uint32_t c = 0; c < t->sub_cols; c++)
-            k.total[j] += w[j * t->sub_cols + c];
-    if (n_subs == kq_n_subs(t))
-        kq_fit_block(&k, s);
-    else
-        for (uint32_t j = sub; j < sub + n_subs; j++) {
-            kq_aim_freely(&k, j);
-            kq_round_sub(&k, j, s);
-        }
-}
-
 static void fit(const qc_coder *e, qc_grid *g, const float *x, const float *importance, uint32_t sub, uint32_t n_subs)
 {
     const kq_type *t = type_of(e);
     if (t->has_min)
-        fit_affine(t, (kq_state *)g->state, x, importance, sub, n_subs);
+        kqa_fit(t, (kq_state *)g->state, x, importance, sub, n_subs);
     else
         kq_fit_signed(t, (kq_state *)g->state, x, importance, sub, n_subs);
     for (uint32_t j = sub; j < sub + n_subs; j++)

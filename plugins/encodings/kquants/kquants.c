@@ -1,4 +1,4 @@
-/* q2_k, q3_k, q4_k, q5_k, q6_k: one search (search.h), one pair of layout functions each (layout.h). */
+/* q2_k, q3_k, q4_k, q5_k, q6_k: two searches (search_affine.h, search_signed.h), a layout each (layout.h). */
 #include "kquants.h"
 
 static qc_status validate(qc_job *job, const qc_coder *e, const void *src, size_t n_rows)
@@ -46,13 +46,13 @@ static const qc_variant variants[] = {{"x86-v4", &kquants_ops_x86_v4}, {"x86-v3"
         .variants = VARIANTS,                                                                    \
         .validate = validate};
 
-KQUANT(q2_k, 84, 80, 16, 1, 0, 15, 0, 3, .first = -0.6f, .stride = 0.3f, .n_tries = {5, 8}, .n_refits = 2,
-       .n_offsets = 5, .shrink = 0.08f)
+KQUANT(q2_k, 84, 80, 16, 1, 0, 15, 0, 3, .first = -0.4f, .stride = 0.4f, .n_tries = {4, 6}, .n_refits = 1,
+       .n_offsets = 4, .shrink = 0.1f)
 KQUANT(q3_k, 110, 108, 16, 0, -32, 31, -4, 3, .first = 0.0f, .stride = 0.75f, .n_tries = {2, 10})
-KQUANT(q4_k, 144, 0, 32, 1, 0, 63, 0, 15, .first = -1.5f, .stride = 0.5f, .n_tries = {5, 6}, .n_refits = 2,
-       .n_offsets = 5, .shrink = 0.025f)
-KQUANT(q5_k, 176, 0, 32, 1, 0, 63, 0, 31, .first = -1.5f, .stride = 0.5f, .n_tries = {5, 6}, .n_refits = 2,
-       .n_offsets = 5, .shrink = 0.0125f)
+KQUANT(q4_k, 144, 0, 32, 1, 0, 63, 0, 15, .first = -1.5f, .stride = 0.5f, .n_tries = {5, 6}, .n_refits = 1,
+       .n_offsets = 4, .shrink = 0.03f)
+KQUANT(q5_k, 176, 0, 32, 1, 0, 63, 0, 31, .first = -1.5f, .stride = 0.5f, .n_tries = {5, 6}, .n_refits = 1,
+       .n_offsets = 4, .shrink = 0.015f)
 KQUANT(q6_k, 210, 208, 16, 0, -128, 127, -32, 31, .first = -6.0f, .stride = 1.0f, .n_tries = {7, 7})
 
 QC_PLUGIN(&q2_k.base, &q3_k.base, &q4_k.base, &q5_k.base, &q6_k.base);
