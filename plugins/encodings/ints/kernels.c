@@ -121,7 +121,10 @@ static void pack(const qc_coder *e, void *dst, const qc_grid *g, const int32_t *
 {
     for (size_t lane = 0; lane < n_rows; lane++)
         pack_header(e, (uint8_t *)dst + lane * e->row_bytes, g, lane);
-    pack_codes(e, (uint8_t *)dst, code, 0, e->block_cols, n_rows);
+    for (size_t col = 0, n; col < e->block_cols; col += n) {
+        n = piece_of(e->block_cols, col);
+        pack_codes(e, (uint8_t *)dst, code + col * QC_LANES, col, n, n_rows);
+    }
 }
 
 static void unpack(const qc_coder *e, qc_grid *g, int32_t *code, const void *src, size_t n_rows)
@@ -132,7 +135,10 @@ static void unpack(const qc_coder *e, qc_grid *g, int32_t *code, const void *src
         g->offset[l] = type_of(e)->has_zero ? offset_of(g->step[l], zero[l]) : -0.0f;
     if (type_of(e)->has_zero)
         memcpy(state_of(g)->zero, zero, sizeof zero);
-    unpack_codes(e, code, (const uint8_t *)src, 0, e->block_cols, n_rows);
+    for (size_t col = 0, n; col < e->block_cols; col += n) {
+        n = piece_of(e->block_cols, col);
+        unpack_codes(e, code + col * QC_LANES, (const uint8_t *)src, col, n, n_rows);
+    }
 }
 
 typedef struct ints_buffer {
