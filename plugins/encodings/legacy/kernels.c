@@ -142,14 +142,17 @@ static void fit(const qc_coder *e, qc_grid *g, const float *x, const float *impo
 
 static void snap_levels(const float *x, size_t n, const float *levels, const float *step, float *value, int32_t *code)
 {
-    for (size_t c = 0; c < n; c++)
+    for (size_t c = 0; c < n; c++, x += QC_LANES, value += QC_LANES, code += QC_LANES) {
+        float t[QC_LANES], level[QC_LANES];
+        int32_t nearest[QC_LANES];
+        for (size_t l = 0; l < QC_LANES; l++)
+            t[l] = x[l] / (step[l] != 0.0f ? step[l] : 1.0f);
+        nearest_levels(t, levels, level, nearest);
         for (size_t l = 0; l < QC_LANES; l++) {
-            float t = x[c * QC_LANES + l] / (step[l] != 0.0f ? step[l] : 1.0f);
-            int32_t nearest;
-            float level = nearest_level(t, levels, &nearest);
-            code[c * QC_LANES + l] = step[l] != 0.0f ? nearest : 0;
-            value[c * QC_LANES + l] = step[l] != 0.0f ? step[l] * level : step[l] * levels[0];
+            code[l] = step[l] != 0.0f ? nearest[l] : 0;
+            value[l] = step[l] != 0.0f ? step[l] * level[l] : step[l] * levels[0];
         }
+    }
 }
 
 static void snap_columns(const qc_coder *e, const float *x, size_t n, const float *step, const float *offset,

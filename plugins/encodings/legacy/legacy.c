@@ -47,13 +47,13 @@ static const float levels[LEGACY_LEVELS] = {-127.0f, -104.0f, -83.0f, -65.0f, -4
         .variants = VARIANTS,                                                                                   \
         .validate = validate};
 
-LEGACY(q4_0, 4, 0, -8, QC_ENCODING_INTEGER, NULL, .first = -3.6f, .stride = 0.75f, .n_tries = {7, 18}, .n_refits = 2)
+LEGACY(q4_0, 4, 0, -8, QC_ENCODING_INTEGER, NULL, .first = -0.9f, .stride = 0.9f, .n_tries = {2, 9}, .n_refits = 0)
 LEGACY(q4_1, 4, 1, 0, 0, NULL, .first = -1.5f, .stride = 0.5f, .n_tries = {5, 6}, .n_refits = 2, .n_offsets = 5,
        .shrink = 0.025f)
-LEGACY(q5_0, 5, 0, -16, QC_ENCODING_INTEGER, NULL, .first = -3.6f, .stride = 0.9f, .n_tries = {6, 15}, .n_refits = 2)
+LEGACY(q5_0, 5, 0, -16, QC_ENCODING_INTEGER, NULL, .first = -0.9f, .stride = 0.9f, .n_tries = {2, 9}, .n_refits = 0)
 LEGACY(q5_1, 5, 1, 0, 0, NULL, .first = -1.5f, .stride = 0.5f, .n_tries = {5, 6}, .n_refits = 2, .n_offsets = 5,
        .shrink = 0.0125f)
 LEGACY(q8_0, 8, 0, -128, QC_ENCODING_INTEGER, NULL, .n_tries = {0, 0}) /* a search would save hardly anything */
-LEGACY(iq4_nl, 4, 0, 0, 0, levels, .first = -20.0f, .stride = 5.0f, .n_tries = {12, 24}, .n_refits = 2)
+LEGACY(iq4_nl, 4, 0, 0, 0, levels, .first = -20.0f, .stride = 5.0f, .n_tries = {12, 16}, .n_refits = 2)
 
 QC_PLUGIN(&q4_0.base, &q4_1.base, &q5_0.base, &q5_1.base, &q8_0.base, &iq4_nl.base);

@@ -21,6 +21,32 @@ static inline float nearest_level(float t, const float *levels, int32_t *code)
     return level;
 }
 
+/* The same for a row of lanes. Vectors look up the one midpoint between levels that may lie in t's eighth part of 64
+ * units, and the number of levels below: a t that is rounded to the next part is past the midpoint of its own. */
+static inline void nearest_levels(const float *t, const float *levels, float *level, int32_t *code)
+{
+#if defined(__AVX512F__)
+    static const float middle[32] = {FLT_MAX, -115.5f, FLT_MAX, FLT_MAX, -93.5f,  FLT_MAX, -74.0f,  FLT_MAX,
+                                     -57.0f,  FLT_MAX, -42.0f,  FLT_MAX, -28.5f,  FLT_MAX, -16.0f,  -4.5f,
+                                     7.0f,    FLT_MAX, 19.0f,   31.5f,   FLT_MAX, 45.5f,   FLT_MAX, 61.0f,
+                                     FLT_MAX, 79.0f,   FLT_MAX, FLT_MAX, 101.0f,  FLT_MAX, FLT_MAX, FLT_MAX};
+    static const int32_t below[32] = {0, 0, 1, 1,  1,  2,  2,  3,  3,  4,  4,  5,  5,  6,  6,  7,
+                                      8, 9, 9, 10, 11, 11, 12, 12, 13, 13, 14, 14, 14, 15, 15, 15};
+    const __m512 v = _mm512_loadu_ps(t);
+    const __m512 inside = _mm512_min_ps(_mm512_max_ps(v, _mm512_set1_ps(-128.0f)), _mm512_set1_ps(127.0f));
+    const __m512 part = _mm512_mul_ps(_mm512_add_ps(inside, _mm512_set1_ps(128.0f)), _mm512_set1_ps(0.125f));
+    const __m512i at = _mm512_cvttps_epi32(part);
+    const __m512 mid = _mm512_permutex2var_ps(_mm512_loadu_ps(middle), at, _mm512_loadu_ps(middle + 16));
+    __m512i n = _mm512_permutex2var_epi32(_mm512_loadu_si512(below), at, _mm512_loadu_si512(below + 16));
+    n = _mm512_mask_add_epi32(n, _mm512_cmp_ps_mask(v, mid, _CMP_GT_OQ), n, _mm512_set1_epi32(1));
+    _mm512_storeu_ps(level, _mm512_permutexvar_ps(n, _mm512_loadu_ps(levels)));
+    _mm512_storeu_si512(code, n);
+#else
+    for (size_t l = 0; l < QC_LANES; l++)
+        level[l] = nearest_level(t[l], levels, code + l);
+#endif
+}
+
 static void try_levels(const float *x, const float *w, const float *levels, const float *step, qc_sums *sums)
 {
     float s[QC_LANES], inverse[QC_LANES], rr[QC_LANES] = {0}, rq[QC_LANES] = {0}, qq[QC_LANES] = {0};
@@ -28,15 +54,19 @@ static void try_levels(const float *x, const float *w, const float *levels, cons
         s[l] = step[l];
         inverse[l] = qc_inverse(step[l]);
     }
-    for (size_t c = 0; c < LEGACY_COLS; c++)
+    for (size_t c = 0; c < LEGACY_COLS; c++) {
+        float t[QC_LANES], level[QC_LANES];
+        int32_t code[QC_LANES];
+        for (size_t l = 0; l < QC_LANES; l++)
+            t[l] = x[c * QC_LANES + l] * inverse[l];
+        nearest_levels(t, levels, level, code);
         for (size_t l = 0; l < QC_LANES; l++) {
-            int32_t code;
-            float v = x[c * QC_LANES + l], level = nearest_level(v * inverse[l], levels, &code);
-            float rest = v - s[l] * level, weighted = w[c] * rest;
+            float rest = x[c * QC_LANES + l] - s[l] * level[l], weighted = w[c] * rest;
             rr[l] += weighted * rest;
-            rq[l] += weighted * level;
-            qq[l] += w[c] * (level * level);
+            rq[l] += weighted * level[l];
+            qq[l] += w[c] * (level[l] * level[l]);
         }
+    }
     memcpy(sums->rr, rr, sizeof rr);
     memcpy(sums->rq, rq, sizeof rq);
     memcpy(sums->qq, qq, sizeof qq);
