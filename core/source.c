@@ -18,6 +18,7 @@ typedef struct source {
     source_file *files;
     uint32_t n_files, capacity;
     uint64_t bytes; /* of all files */
+    int is_large;
 } source;
 
 static const source *of(const qc_source *src)
@@ -66,6 +67,7 @@ static qc_status add_file(source *s, qc_job *job, const char *name, int fd)
         return qc_fail(job, QC_E_NOMEM, "out of memory for a file name");
     s->files[s->n_files++] = f;
     s->bytes += (uint64_t)f.st.st_size;
+    s->is_large = stream_is_large(s->bytes);
     stream_begin(fd);
     return QC_OK;
 }
@@ -182,7 +184,7 @@ size_t source_files(const qc_source *src)
 void source_forget(const qc_source *src, uint32_t file, uint64_t at, uint64_t n)
 {
     const source *s = of(src);
-    if (file < s->n_files && stream_is_large(s->bytes))
+    if (file < s->n_files && s->is_large)
         stream_forget(s->files[file].fd, at, n);
 }
 
