@@ -1,6 +1,7 @@
 /* Kernels of the legacy blocks, built once per CPU level. */
 #include "layout.h"
 #include "levels.h"
+#include "q8_rows.h"
 #include "qcore/dot.h"
 #include "qcore/variant.h"
 
@@ -297,6 +298,12 @@ static void encode(const qc_coder *e, void *dst, const float *x, const float *im
 
 static void encode_rows(const qc_coder *e, void *dst, const float *rows, const float *importance, size_t n_rows)
 {
+#if defined(LEGACY_Q8_ROWS)
+    if (type_of(e)->bits == 8) {
+        encode_q8_rows((uint8_t *)dst, rows, n_rows * e->cols / LEGACY_COLS); /* rows follow each other without gaps */
+        return;
+    }
+#endif
     qc_encode_rows_in_tiles(e, dst, rows, importance, n_rows, encode);
 }
 
