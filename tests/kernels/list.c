@@ -41,6 +41,13 @@ static void *grown(void *items, size_t n, size_t size)
     return p;
 }
 
+static void *keep(kernel_list *list, void *p)
+{
+    list->kept = grown(list->kept, list->n_kept, sizeof(void *));
+    list->kept[list->n_kept++] = p;
+    return p;
+}
+
 void list_note(kernel_list *list, const char *format, ...)
 {
     char text[400];
@@ -159,8 +166,8 @@ static int list_encodings(kernel_list *list, registry *r, qc_job *job, const cha
         const qc_encoding_desc *d = desc;
         if (registry_coder(r, job, e->id, d->block_cols ? d->block_cols : 32, &coder) != QC_OK)
             return 0;
-        encoding_side *sides = grown(NULL, 1, sizeof *sides); /* two, as long as the list is used */
-        any_table *reference = grown(NULL, 0, sizeof *reference);
+        encoding_side *sides = keep(list, grown(NULL, 1, sizeof *sides)); /* two */
+        any_table *reference = keep(list, grown(NULL, 0, sizeof *reference));
         memset(reference, 0, sizeof *reference);
         memcpy(reference, d->reference,
                d->reference->size < sizeof *reference ? d->reference->size : sizeof *reference);
@@ -180,9 +187,10 @@ static int list_encodings(kernel_list *list, registry *r, qc_job *job, const cha
 static int list_level(kernel_list *list, qc_job *job, const char *const *folders, size_t n_folders, const char *level,
                       unsigned effort)
 {
-    registry *r; /* lives as long as the kernels: to the end */
+    registry *r;
     if (registry_new(job, folders, n_folders, level, &r) != QC_OK)
         return 0;
+    keep(list, r);
     return list_backends(list, r, job, level, effort) && list_encodings(list, r, job, level, effort);
 }
 
@@ -216,6 +224,8 @@ int list_kernels(const char *const *folders, size_t n_folders, unsigned effort, 
     qc_job *job = p ? pool_job(p) : NULL;
     const cpu here = cpu_detect();
     char missing[32];
+    keep(list, host);
+    keep(list, p);
     test_host_begin(&matrix_host);
     for (size_t i = 0; job && i < sizeof levels / sizeof *levels; i++) {
         if (!cpu_has(here, levels[i], missing))

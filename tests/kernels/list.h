@@ -9,6 +9,8 @@ typedef struct kernel_list {
     size_t n;
     char **notes; /* what is not checked, and why; members that no check knows begin with "! " */
     size_t n_notes;
+    void **kept; /* what the kernels point to, as long as the program runs */
+    size_t n_kept;
 } kernel_list;
 
 /* Everything that the plugins in these folders have for the levels of this CPU. Prints why, and 0, where that fails. */

@@ -211,7 +211,7 @@ static void print_list(const kernel_list *list)
 int main(int argc, char **argv)
 {
     options o;
-    kernel_list list = {0};
+    static kernel_list list;
     if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
         fputs(usage_text, stdout);
         return 0;
