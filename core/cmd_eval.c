@@ -18,6 +18,9 @@ static const char help[] = "qcore eval runs a model and says what it is worth.\n
                            "      --tokens N           use no more than N tokens of the text\n"
                            "      --context N          tokens of a window (512)\n"
                            "      --stride N           windows overlap: each begins N tokens after the last\n"
+                           "      --matmul WORD        exact (float32), or quantized: inputs in 8 bits by\n"
+                           "                           weights as stored, several times faster on\n"
+                           "                           quantized models; the reference stays exact\n"
                            "      --layers             what the outputs of each linear lost, too\n" OPTIONS_HELP "\n"
                            "Perplexity is counted as llama-perplexity does: windows side by side, and the\n"
                            "second half of each is scored.\n"
@@ -28,10 +31,15 @@ static const char help[] = "qcore eval runs a model and says what it is worth.\n
                            "  qcore eval tiny.gguf --metrics '{tasks: {file: questions.jsonl}}'\n";
 
 static const option_spec options[] = {
-    {"text", OPTION_LIST, "evaluate.text"},        {"reference", OPTION_TEXT, "evaluate.reference"},
-    {"metrics", OPTION_WORDS, "evaluate.metrics"}, {"tokens", OPTION_YAML, "evaluate.tokens"},
-    {"context", OPTION_YAML, "evaluate.context"},  {"stride", OPTION_YAML, "evaluate.stride"},
-    {"layers", OPTION_TRUE, "evaluate.layers"},    {NULL, OPTION_OWN, NULL},
+    {"text", OPTION_LIST, "evaluate.text"},
+    {"reference", OPTION_TEXT, "evaluate.reference"},
+    {"metrics", OPTION_WORDS, "evaluate.metrics"},
+    {"tokens", OPTION_YAML, "evaluate.tokens"},
+    {"context", OPTION_YAML, "evaluate.context"},
+    {"stride", OPTION_YAML, "evaluate.stride"},
+    {"layers", OPTION_TRUE, "evaluate.layers"},
+    {"matmul", OPTION_TEXT, "run.matmul"},
+    {NULL, OPTION_OWN, NULL},
 };
 
 static const command_spec command = {.name = "eval", .help = help, .argument_key = "model.path", .options = options};

@@ -154,7 +154,8 @@ void evaluator_free(evaluator *e)
 uint64_t evaluator_steps(const evaluator *e, const model *m)
 {
     uint64_t blocks = model_count(m, "block_count", 0, 1), tokens = asked_tokens(&e->windows);
-    int runs_reference = evaluator_runs_reference(e), is_reference = runs_reference && m == e->reference;
+    int runs_reference = evaluator_runs_reference(e),
+        is_reference = runs_reference && m == e->reference && e->recipe->run.matmul == MATMUL_EXACT;
     uint64_t steps = (e->first_tokens + (is_reference ? 0 : tokens)) * blocks + e->windows.n_rows + e->first_rows;
     if (runs_reference && !e->reference_forward)
         steps += tokens * model_count(e->reference, "block_count", 0, 1);
@@ -289,20 +290,23 @@ static qc_status run_metrics(const run *r, evaluation *out)
     return status;
 }
 
-/* Its forward pass: the reference's, where it is the reference. */
+/* Its forward pass: the reference's, where it is the reference. The reference's own is always exact. */
 static qc_status open_forward(run *r, const model *m)
 {
     evaluator *e = r->evaluator;
     qc_status status = evaluator_run_reference(e, r->job, r->shown);
-    if (status == QC_OK && e->reference_forward && m == e->reference)
+    const int quantized = e->recipe->run.matmul == MATMUL_QUANTIZED;
+    if (status == QC_OK && e->reference_forward && m == e->reference && !quantized)
         r->forward = e->reference_forward;
-    return status == QC_OK && !r->forward ? evaluator_open_forward(e, r->job, m, &r->forward) : status;
+    return status == QC_OK && !r->forward ? evaluator_open_forward(e, r->job, m, quantized, &r->forward) : status;
 }
 
 qc_status evaluator_run(evaluator *e, qc_job *job, const model *m, progress *shown, evaluation *out)
 {
     run r = {.evaluator = e, .job = job, .shown = shown};
-    *out = (evaluation){.n_tokens = e->text.n, .n_windows = e->windows.sequences.n};
+    *out = (evaluation){.n_tokens = e->text.n,
+                        .n_windows = e->windows.sequences.n,
+                        .quantized = e->recipe->run.matmul == MATMUL_QUANTIZED};
     qc_status status = vocabulary_check(job, m, e->reference ? e->reference : e->model);
     if (status == QC_OK)
         status = open_forward(&r, m);

@@ -16,6 +16,7 @@ typedef struct evaluation {
     size_t n_figures, capacity;
     size_t n_tokens, n_windows; /* of the text; 0: none */
     double seconds;
+    int quantized; /* inputs in 8 bits met weights as they are stored */
 } evaluation;
 
 /* What stays the same while several models are held against one reference: the text's tokens, the reference's hidden

@@ -71,8 +71,8 @@ size_t model_vocabulary(const model *m); /* rows of the output; 0: none */
 /* Are the two models' tokens the same? The message names both. */
 qc_status vocabulary_check(qc_job *job, const model *m, const model *other);
 int evaluator_runs_reference(const evaluator *e); /* does any metric look at it? */
-/* A model's forward pass, in its share of run.memory. */
-qc_status evaluator_open_forward(const evaluator *e, qc_job *job, const model *m, forward **out);
+/* A model's forward pass, in its share of run.memory; quantized: inputs in 8 bits. */
+qc_status evaluator_open_forward(const evaluator *e, qc_job *job, const model *m, int quantized, forward **out);
 /* The reference's hidden states of the windows, the first time. */
 qc_status evaluator_run_reference(evaluator *e, qc_job *job, progress *shown);
 

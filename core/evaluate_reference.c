@@ -45,7 +45,7 @@ int evaluator_runs_reference(const evaluator *e)
 }
 
 /* Slabs of logits come off first; where a reference runs beside, each model has half. */
-qc_status evaluator_open_forward(const evaluator *e, qc_job *job, const model *m, forward **out)
+qc_status evaluator_open_forward(const evaluator *e, qc_job *job, const model *m, int quantized, forward **out)
 {
     uint64_t memory = e->recipe->run.memory, rows = score_slab(e->n_vocab, memory);
     uint64_t slabs = rows * e->n_vocab * sizeof(float) * (e->reference || e->base ? 2 : 1);
@@ -53,7 +53,7 @@ qc_status evaluator_open_forward(const evaluator *e, qc_job *job, const model *m
     int both = evaluator_runs_reference(e);
     if (both)
         memory /= 2;
-    qc_status status = forward_open(job, e->registry, m, memory, NULL, out);
+    qc_status status = (quantized ? forward_open_quantized : forward_open)(job, e->registry, m, memory, NULL, out);
     if (status == QC_OK && forward_vocabulary(*out) != e->n_vocab)
         status = qc_fail(job, QC_E_INVALID, "%s has logits for %zu tokens, %zu are wanted", m->path,
                          forward_vocabulary(*out), e->n_vocab);
@@ -67,7 +67,7 @@ qc_status evaluator_run_reference(evaluator *e, qc_job *job, progress *shown)
     qc_status status = QC_OK;
     if (!e->reference || e->reference_forward || !evaluator_runs_reference(e))
         return QC_OK;
-    status = evaluator_open_forward(e, job, e->reference, &e->reference_forward);
+    status = evaluator_open_forward(e, job, e->reference, 0, &e->reference_forward);
     if (status == QC_OK && e->windows.n_rows)
         status = forward_run(e->reference_forward, job, &e->windows.sequences, NULL, shown, &e->reference_hidden);
     if (status == QC_OK)

@@ -113,8 +113,8 @@ void evaluation_print(const evaluation *e, FILE *file)
     int metric = width_of(e, 0), name = width_of(e, 1);
     char text[96];
     if (e->n_windows)
-        fprintf(file, "%zu tokens of text in %zu window%s, %.1f s\n", e->n_tokens, e->n_windows,
-                e->n_windows == 1 ? "" : "s", e->seconds);
+        fprintf(file, "%zu tokens of text in %zu window%s, %.1f s%s\n", e->n_tokens, e->n_windows,
+                e->n_windows == 1 ? "" : "s", e->seconds, e->quantized ? ", quantized matmul" : "");
     fprintf(file, "%-*s  %-*s  value\n", metric, "metric", name, "figure");
     for (size_t i = 0; i < e->n_figures; i++) {
         const figure *f = &e->figures[i];
@@ -128,6 +128,7 @@ void evaluation_json(const evaluation *e, json_out *out)
 {
     put_json_count(out, "tokens", e->n_tokens);
     put_json_count(out, "windows", e->n_windows);
+    put_json_text(out, "matmul", e->quantized ? "quantized" : "exact");
     put_json_object(out, "metrics");
     for (size_t i = 0; i < e->n_figures; i++) {
         const figure *f = &e->figures[i];

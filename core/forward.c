@@ -104,17 +104,18 @@ static qc_status make_coders(forward *f, qc_job *job)
 /* ---- memory ---- */
 
 typedef struct block_size {
-    uint64_t bytes, rows; /* as float32; of one expert's matrices */
+    uint64_t bytes, rows, cols; /* in memory; of one expert's matrices; of its widest input */
 } block_size;
 
-static qc_status add_tensor(qc_job *job, const model_tensor *t, block_size *size)
+static qc_status add_tensor(const forward *f, qc_job *job, const model_tensor *t, block_size *size)
 {
     uint64_t matrix, all;
-    if (!forward_matrix_bytes(t, &matrix) || !qc_mul_size(matrix, t->dims[2] * t->dims[3], &all) ||
+    if (!forward_matrix_bytes(f, t, &matrix) || !qc_mul_size(matrix, t->dims[2] * t->dims[3], &all) ||
         all > INT64_MAX - size->bytes || t->dims[1] > INT32_MAX)
         return qc_fail(job, QC_E_LIMIT, "%s: its size does not fit in memory", t->name);
     size->bytes += all;
     size->rows += t->n_rows > 1 ? t->dims[1] : 0;
+    size->cols = forward_as_stored(f, t) && t->dims[0] > size->cols ? t->dims[0] : size->cols;
     return QC_OK;
 }
 
@@ -131,10 +132,11 @@ static qc_status measure_blocks(forward *f, qc_job *job, int32_t *largest)
         if (t->layer != block)
             size = (block_size){0};
         block = t->layer;
-        qc_status status = add_tensor(job, t, &size);
+        qc_status status = add_tensor(f, job, t, &size);
         if (status != QC_OK)
             return status;
-        uint64_t token_bytes = (size.rows + 3 * (uint64_t)f->width) * sizeof(float);
+        uint64_t token_bytes = (size.rows + 3 * (uint64_t)f->width) * sizeof(float) +
+                               forward_activation_bytes(size.cols);
         *largest = size.bytes > f->block_bytes ? block : *largest;
         f->block_bytes = size.bytes > f->block_bytes ? size.bytes : f->block_bytes;
         f->token_bytes = token_bytes > f->token_bytes ? token_bytes : f->token_bytes;
@@ -198,7 +200,8 @@ static qc_status open_parts(forward *f, qc_job *job, const char *folder)
     return status == QC_OK ? choose_batch(f, job) : status;
 }
 
-qc_status forward_open(qc_job *job, registry *r, const model *m, uint64_t memory, const char *folder, forward **out)
+static qc_status open_as(qc_job *job, registry *r, const model *m, uint64_t memory, const char *folder, int quantized,
+                         forward **out)
 {
     *out = NULL;
     forward *f = calloc(1, sizeof *f);
@@ -208,6 +211,7 @@ qc_status forward_open(qc_job *job, registry *r, const model *m, uint64_t memory
     f->registry = r;
     f->host = job->host;
     f->memory = memory;
+    f->quantized = quantized;
     f->metadata = model_view_of(m);
     qc_status status = open_parts(f, job, folder);
     if (status == QC_OK)
@@ -215,6 +219,17 @@ qc_status forward_open(qc_job *job, registry *r, const model *m, uint64_t memory
     else
         forward_free(f);
     return status;
+}
+
+qc_status forward_open(qc_job *job, registry *r, const model *m, uint64_t memory, const char *folder, forward **out)
+{
+    return open_as(job, r, m, memory, folder, 0, out);
+}
+
+qc_status forward_open_quantized(qc_job *job, registry *r, const model *m, uint64_t memory, const char *folder,
+                                 forward **out)
+{
+    return open_as(job, r, m, memory, folder, 1, out);
 }
 
 void forward_free(forward *f)

@@ -26,6 +26,11 @@ typedef struct forward_watch {
  * weights as float32 and one batch must find room, or it fails with the number needed. folder: for the temporary file;
  * NULL: $TMPDIR, or /tmp. m, and r, live as long. */
 qc_status forward_open(qc_job *job, registry *r, const model *m, uint64_t memory, const char *folder, forward **out);
+/* The same, but inputs are rounded to 8 bits and meet weights as they are stored, where the encoding has such products
+ * (qc_ops_encoding.dot): less memory and time, as other programs run quantized models. Tensors in other encodings, norms,
+ * attention and embeddings stay float32. For judging alone: no weight can be replaced. */
+qc_status forward_open_quantized(qc_job *job, registry *r, const model *m, uint64_t memory, const char *folder,
+                                 forward **out);
 void forward_free(forward *f);
 size_t forward_vocabulary(const forward *f); /* rows of output.weight (of token_embd.weight where that is tied) */
 size_t forward_width(const forward *f);

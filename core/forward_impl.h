@@ -5,6 +5,7 @@
 #include "core/forward.h"
 #include "core/hidden.h"
 #include "core/job.h"
+#include "qcore/encoding.h"
 #include "qcore/ops.h"
 
 enum {
@@ -12,13 +13,14 @@ enum {
     SMALLEST_BATCH = 512 /* for which there must be room; one longer sequence asks for more when it comes */
 };
 
-/* A matrix (or vector) as float32. */
+/* A matrix (or vector) as float32, or its bytes as stored. */
 typedef struct decoded {
     const model_tensor *tensor; /* NULL: none any more; the room is for the next of that size */
     uint64_t matrix; /* expert */
-    float *values; /* owned: pages_free */
+    void *values; /* owned: pages_free */
     uint64_t bytes;
     int replaced; /* the values are not the file's */
+    int stored; /* bytes, not float32 */
 } decoded;
 
 struct forward {
@@ -34,6 +36,7 @@ struct forward {
     const model_tensor *embedding, *output; /* the same where they are tied */
     size_t width;
     uint32_t n_blocks;
+    int quantized; /* products in 8 bits */
     qc_coder *coders; /* one a tensor of the model; size 0: not made yet */
     uint64_t memory, block_bytes, token_bytes; /* of the largest block; activations of one token */
     size_t batch_tokens;
@@ -56,8 +59,24 @@ qc_status forward_coder(forward *f, qc_job *job, const model_tensor *t, const qc
 qc_status forward_decode(forward *f, qc_job *job, const model_tensor *t, uint64_t row, size_t n, float *x);
 /* All of one matrix, kept until forward_forget. */
 qc_status forward_take(forward *f, qc_job *job, const model_tensor *t, uint64_t matrix, const float **values);
-/* 0 where one matrix has more bytes than 64 bits count. */
-int forward_matrix_bytes(const model_tensor *t, uint64_t *bytes);
+/* The same as bytes, of tensors that are multiplied so. */
+qc_status forward_take_stored(forward *f, qc_job *job, const model_tensor *t, uint64_t matrix, const void **bytes);
+/* As it is kept in memory; 0 where one matrix has more bytes than 64 bits count. */
+int forward_matrix_bytes(const forward *f, const model_tensor *t, uint64_t *bytes);
+
+/* ---- forward_quantized.c ---- */
+
+/* Is this tensor multiplied as it is stored? Its coder is made. */
+int forward_as_stored(const forward *f, const model_tensor *t);
+uint64_t forward_activation_bytes(uint64_t cols); /* of one token's rounded input */
+/* Inputs in 8 bits, in scratch. x: finite; cols: a multiple of QC_ACTIVATION_COLS. */
+qc_status forward_round(const forward *f, qc_job *job, const float *x, size_t n_tokens, size_t cols,
+                        qc_activations *out);
+/* y [tokens][ldy] of n_rows rows as stored. */
+qc_status forward_dot(qc_job *job, const qc_coder *coder, const void *rows, size_t n_rows, const qc_activations *x,
+                      float *y, size_t ldy);
+/* Bytes of rows [row, row + n) by all threads. */
+qc_status forward_read(forward *f, qc_job *job, const model_tensor *t, uint64_t row, size_t n, void *bytes);
 
 /* ---- forward_pass.c ---- */
 

@@ -104,18 +104,59 @@ static qc_status find_weights(const pass *p, qc_job *job, size_t n, const char *
     return QC_OK;
 }
 
-static qc_status multiply(const pass *p, qc_job *job, const model_tensor *t, int32_t expert, const float *x,
-                          size_t n_tokens, float *y)
+/* What linears read: as float32, and in 8 bits once one of them asks for that (rounded.size is 0 until then). */
+typedef struct linear_input {
+    const float *x;
+    size_t n_tokens;
+    qc_activations rounded;
+} linear_input;
+
+static qc_status round_input(const pass *p, qc_job *job, const model_tensor *t, linear_input *in)
 {
-    size_t rows = (size_t)t->dims[1], cols = (size_t)t->dims[0], mark = job_mark(job), bad = n_tokens;
+    size_t cols = (size_t)t->dims[0], bad;
+    if (in->rounded.size)
+        return QC_OK;
+    qc_status status = forward_check(p->forward, job, in->x, in->n_tokens, cols, &bad);
+    if (status == QC_OK && bad < in->n_tokens)
+        status = refuse_product(p, job, t, in->n_tokens, bad);
+    return status == QC_OK ? forward_round(p->forward, job, in->x, in->n_tokens, cols, &in->rounded) : status;
+}
+
+static qc_status multiply_stored(const pass *p, qc_job *job, const model_tensor *t, uint64_t matrix, linear_input *in,
+                                 float *y)
+{
+    const qc_coder *coder;
+    const void *rows = NULL;
+    qc_status status = forward_coder(p->forward, job, t, &coder);
+    if (status == QC_OK)
+        status = forward_take_stored(p->forward, job, t, matrix, &rows);
+    if (status == QC_OK)
+        status = round_input(p, job, t, in);
+    return status == QC_OK ? forward_dot(job, coder, rows, (size_t)t->dims[1], &in->rounded, y, (size_t)t->dims[1])
+                           : status;
+}
+
+static qc_status multiply_floats(const pass *p, qc_job *job, const model_tensor *t, uint64_t matrix,
+                                 const linear_input *in, float *y)
+{
+    size_t rows = (size_t)t->dims[1], cols = (size_t)t->dims[0], mark = job_mark(job);
     const float *w;
-    qc_status status = forward_take(p->forward, job, t, expert < 0 ? 0 : (uint64_t)expert, &w);
+    qc_status status = forward_take(p->forward, job, t, matrix, &w);
     if (status == QC_OK)
-        status = p->forward->matrices->gemm(job, n_tokens, rows, cols, x, cols, w, cols, 1, y, rows);
+        status = p->forward->matrices->gemm(job, in->n_tokens, rows, cols, in->x, cols, w, cols, 1, y, rows);
     job_release(job, mark); /* what a backend packed */
+    return status;
+}
+
+static qc_status multiply(const pass *p, qc_job *job, const model_tensor *t, int32_t expert, linear_input *in, float *y)
+{
+    uint64_t matrix = expert < 0 ? 0 : (uint64_t)expert;
+    size_t bad = in->n_tokens;
+    qc_status status = forward_as_stored(p->forward, t) ? multiply_stored(p, job, t, matrix, in, y)
+                                                        : multiply_floats(p, job, t, matrix, in, y);
     if (status == QC_OK)
-        status = forward_check(p->forward, job, y, n_tokens, rows, &bad);
-    return status == QC_OK && bad < n_tokens ? refuse_product(p, job, t, n_tokens, bad) : status;
+        status = forward_check(p->forward, job, y, in->n_tokens, (size_t)t->dims[1], &bad);
+    return status == QC_OK && bad < in->n_tokens ? refuse_product(p, job, t, in->n_tokens, bad) : status;
 }
 
 static qc_status run_linears(const pass *p, qc_job *job, size_t n, const char *const *names, int32_t expert,
@@ -126,11 +167,12 @@ static qc_status run_linears(const pass *p, qc_job *job, size_t n, const char *c
     if (!weights || !products)
         return qc_fail(job, QC_E_NOMEM, "out of memory for %zu names", n);
     const forward_watch *w = p->watch && p->watch->linears ? p->watch : NULL;
+    linear_input in = {.x = x, .n_tokens = n_tokens};
     qc_status status = find_weights(p, job, n, names, expert, weights);
     if (status == QC_OK && w && w->before)
         status = w->linears(w->arg, job, n, weights, expert, x, n_tokens, NULL);
     for (size_t i = 0; i < n && status == QC_OK; i++) {
-        status = multiply(p, job, weights[i], expert, x, n_tokens, y[i]);
+        status = multiply(p, job, weights[i], expert, &in, y[i]);
         products[i] = y[i];
     }
     if (status == QC_OK && w && !w->before)

@@ -77,16 +77,22 @@ qc_status forward_decode(forward *f, qc_job *job, const model_tensor *t, uint64_
 
 /* ---- what is in memory ---- */
 
-int forward_matrix_bytes(const model_tensor *t, uint64_t *bytes)
+static int matrix_bytes(const forward *f, const model_tensor *t, int stored, uint64_t *bytes)
 {
-    return qc_mul_size(t->dims[0], t->dims[1], bytes) && qc_mul_size(*bytes, sizeof(float), bytes) &&
-           *bytes <= SIZE_MAX / 2;
+    uint64_t row_bytes = stored ? f->coders[t - f->model->tensors].row_bytes : sizeof(float);
+    int fits = stored ? 1 : qc_mul_size(row_bytes, t->dims[0], &row_bytes);
+    return fits && qc_mul_size(row_bytes, t->dims[1], bytes) && *bytes <= SIZE_MAX / 2;
 }
 
-static decoded *find_decoded(const forward *f, const model_tensor *t, uint64_t matrix)
+int forward_matrix_bytes(const forward *f, const model_tensor *t, uint64_t *bytes)
+{
+    return matrix_bytes(f, t, forward_as_stored(f, t), bytes);
+}
+
+static decoded *find_decoded(const forward *f, const model_tensor *t, uint64_t matrix, int stored)
 {
     for (size_t i = 0; i < f->n_decoded; i++)
-        if (f->decoded[i].tensor == t && f->decoded[i].matrix == matrix)
+        if (f->decoded[i].tensor == t && f->decoded[i].matrix == matrix && f->decoded[i].stored == stored)
             return &f->decoded[i];
     return NULL;
 }
@@ -106,22 +112,22 @@ static void drop_unused(forward *f)
     f->n_decoded = kept;
 }
 
-static qc_status check_room(const forward *f, qc_job *job, const model_tensor *t, uint64_t bytes)
+static qc_status check_room(const forward *f, qc_job *job, const model_tensor *t, int stored, uint64_t bytes)
 {
     if (f->decoded_bytes <= f->memory && bytes <= f->memory - f->decoded_bytes)
         return QC_OK;
     return qc_fail(job, QC_E_LIMIT,
-                   "%s needs %llu MiB of memory as float32, beside %llu MiB; run.memory "
+                   "%s needs %llu MiB of memory%s, beside %llu MiB; run.memory "
                    "leaves %llu MiB for both",
-                   t->name, (unsigned long long)(bytes >> 20) + 1, (unsigned long long)(f->decoded_bytes >> 20),
-                   (unsigned long long)(f->memory >> 20));
+                   t->name, (unsigned long long)(bytes >> 20) + 1, stored ? "" : " as float32",
+                   (unsigned long long)(f->decoded_bytes >> 20), (unsigned long long)(f->memory >> 20));
 }
 
 /* Room for a matrix: that of one of equal size which is no longer needed (the blocks of a model are alike), or new. */
-static qc_status find_room(forward *f, qc_job *job, const model_tensor *t, decoded **out)
+static qc_status find_room(forward *f, qc_job *job, const model_tensor *t, int stored, decoded **out)
 {
     uint64_t bytes;
-    if (!forward_matrix_bytes(t, &bytes) || bytes == 0)
+    if (!matrix_bytes(f, t, stored, &bytes) || bytes == 0)
         return qc_fail(job, QC_E_LIMIT, "%s: its size does not fit in memory", t->name);
     for (size_t i = 0; i < f->n_decoded; i++)
         if (!f->decoded[i].tensor && f->decoded[i].bytes == bytes) {
@@ -129,10 +135,10 @@ static qc_status find_room(forward *f, qc_job *job, const model_tensor *t, decod
             return QC_OK;
         }
     drop_unused(f);
-    qc_status status = check_room(f, job, t, bytes);
+    qc_status status = check_room(f, job, t, stored, bytes);
     if (status != QC_OK)
         return status;
-    float *values = NULL;
+    void *values = NULL;
     if (array_reserve(&f->decoded, &f->capacity, f->n_decoded, sizeof *f->decoded))
         values = pages_new((size_t)bytes);
     if (!values)
@@ -143,35 +149,53 @@ static qc_status find_room(forward *f, qc_job *job, const model_tensor *t, decod
     return QC_OK;
 }
 
-qc_status forward_take(forward *f, qc_job *job, const model_tensor *t, uint64_t matrix, const float **values)
+/* One matrix, read unless it is there already. */
+static qc_status take(forward *f, qc_job *job, const model_tensor *t, uint64_t matrix, int stored, const void **values)
 {
-    const decoded *found = find_decoded(f, t, matrix);
+    const decoded *found = find_decoded(f, t, matrix, stored);
     decoded *room = NULL;
     *values = found ? found->values : NULL;
     if (found)
         return QC_OK;
-    qc_status status = find_room(f, job, t, &room);
+    qc_status status = find_room(f, job, t, stored, &room);
     if (!room)
         return status;
-    status = forward_decode(f, job, t, matrix * t->dims[1], (size_t)t->dims[1], room->values);
+    uint64_t row = matrix * t->dims[1];
+    status = stored ? forward_read(f, job, t, row, (size_t)t->dims[1], room->values)
+                    : forward_decode(f, job, t, row, (size_t)t->dims[1], room->values);
     if (status != QC_OK)
         return status;
     room->tensor = t;
     room->matrix = matrix;
+    room->stored = stored;
     *values = room->values;
     return QC_OK;
+}
+
+qc_status forward_take(forward *f, qc_job *job, const model_tensor *t, uint64_t matrix, const float **values)
+{
+    const void *taken;
+    qc_status status = take(f, job, t, matrix, 0, &taken);
+    *values = taken;
+    return status;
+}
+
+qc_status forward_take_stored(forward *f, qc_job *job, const model_tensor *t, uint64_t matrix, const void **bytes)
+{
+    return take(f, job, t, matrix, 1, bytes);
 }
 
 /* In the room of the one that is replaced. */
 qc_status forward_replace(forward *f, qc_job *job, const model_tensor *t, uint64_t matrix, float **values)
 {
-    decoded *room = find_decoded(f, t, matrix);
-    qc_status status = room ? QC_OK : find_room(f, job, t, &room);
+    decoded *room = find_decoded(f, t, matrix, 0);
+    qc_status status = room ? QC_OK : find_room(f, job, t, 0, &room);
     *values = room ? room->values : NULL;
     if (!room)
         return status;
     room->tensor = t;
     room->matrix = matrix;
+    room->stored = 0;
     room->replaced = 1;
     return QC_OK;
 }

@@ -32,16 +32,31 @@ static qc_status read_context(qc_job *job, const yaml_node *value, void *into)
                                   : fail_at(job, value->at, QC_E_INVALID, "a context of 8 to 1048576 tokens is wanted");
 }
 
+/* The number of a word in a list that ends with NULL; 0: it is none of them. */
+static int read_word(const yaml_node *value, const char *const *words, int *into)
+{
+    for (int i = 0; value->kind == YAML_TEXT && words[i]; i++)
+        if (!strcmp(value->text, words[i])) {
+            *into = i;
+            return 1;
+        }
+    return 0;
+}
+
 static qc_status read_sequential(qc_job *job, const yaml_node *value, void *into)
 {
-    static const char *const words[] = {"none", "block", "linear"}; /* in the order of SEQUENTIAL_* */
-    int n_words = (int)(sizeof words / sizeof *words);
-    for (int i = 0; value->kind == YAML_TEXT && i < n_words; i++)
-        if (!strcmp(value->text, words[i])) {
-            *(int *)into = i;
-            return QC_OK;
-        }
+    static const char *const words[] = {"none", "block", "linear", NULL}; /* in the order of SEQUENTIAL_* */
+    if (read_word(value, words, into))
+        return QC_OK;
     return fail_at(job, value->at, QC_E_INVALID, "sequential: none, block or linear is wanted");
+}
+
+static qc_status read_matmul(qc_job *job, const yaml_node *value, void *into)
+{
+    static const char *const words[] = {"exact", "quantized", NULL}; /* in the order of MATMUL_* */
+    if (read_word(value, words, into))
+        return QC_OK;
+    return fail_at(job, value->at, QC_E_INVALID, "matmul: exact or quantized is wanted");
 }
 
 /* What is no file here may be the name of a text that is shipped: mixed is share/qcore/calibration/mixed.txt. */
@@ -178,13 +193,11 @@ static qc_status read_memory(qc_job *job, const yaml_node *value, void *into)
 
 static qc_status read_run(qc_job *job, const yaml_node *value, void *into)
 {
-    static const field fields[] = {{"memory", read_memory, offsetof(recipe, run.memory)},
-                                   {"threads", read_threads, offsetof(recipe, run.threads)},
-                                   {"seed", read_count, offsetof(recipe, run.seed)},
-                                   {"exact", read_bool, offsetof(recipe, run.exact)},
-                                   {"backend", read_text, offsetof(recipe, run.backend)},
-                                   {"ops", read_texts, offsetof(recipe, run.ops)},
-                                   {NULL, NULL, 0}};
+    static const field fields[] = {
+        {"memory", read_memory, offsetof(recipe, run.memory)}, {"threads", read_threads, offsetof(recipe, run.threads)},
+        {"seed", read_count, offsetof(recipe, run.seed)},      {"exact", read_bool, offsetof(recipe, run.exact)},
+        {"matmul", read_matmul, offsetof(recipe, run.matmul)}, {"backend", read_text, offsetof(recipe, run.backend)},
+        {"ops", read_texts, offsetof(recipe, run.ops)},        {NULL, NULL, 0}};
     return fields_read(job, value, "run", fields, into);
 }
 
@@ -204,6 +217,11 @@ static qc_status check_needs(qc_job *job, const yaml_node *root, const recipe *r
         return fail_at(job, top, QC_E_INVALID, "calibration.text is missing: what text to run the model on");
     if (needs & RECIPE_EVALUATE && !r->evaluate.at.file)
         return fail_at(job, top, QC_E_INVALID, "evaluate is missing: name a text, or metrics that bring their own");
+    if (r->run.matmul == MATMUL_QUANTIZED && !r->evaluate.at.file)
+        return fail_at(
+            job, top, QC_E_INVALID,
+            "run.matmul: quantized is for evaluation, and there is no evaluate: calibration and methods always "
+            "run in float32");
     return QC_OK;
 }
 

@@ -10,6 +10,9 @@ enum { RUN_MAX_THREADS = 1024, RUN_MIN_MEMORY = 1 << 20 };
 /* Inputs are the original model's; or come from blocks that are quantized already; or also from this block's linears. */
 enum { SEQUENTIAL_NONE, SEQUENTIAL_BLOCK, SEQUENTIAL_LINEAR };
 
+/* How evaluation multiplies: in float32; or inputs in 8 bits by weights as they are stored (forward_open_quantized). */
+enum { MATMUL_EXACT, MATMUL_QUANTIZED };
+
 /* Where in which file a thing was said; line 0: nowhere (a default). */
 typedef struct place {
     const char *file; /* owned by the recipe */
@@ -83,6 +86,7 @@ typedef struct recipe {
         unsigned threads;
         uint64_t seed;
         int exact;
+        int matmul; /* MATMUL_* */
         char *backend; /* NULL: the best that fit */
         text_list ops; /* "matrix.gemm=scalar" */
     } run;
