@@ -57,8 +57,9 @@ static uint8_t *codes_of(kq_row *rows)
 static void put_integers(uint8_t *first, const float (*number)[QC_LANES], float lowest, uint32_t n_subs)
 {
     uint8_t bytes[KQ_MAX_SUBS * QC_LANES] = {0};
-    for (size_t i = 0; i < n_subs * QC_LANES; i++)
-        bytes[i] = (uint8_t)(int32_t)(number[0][i] - lowest);
+    for (size_t j = 0; j < n_subs; j++)
+        for (size_t l = 0; l < QC_LANES; l++)
+            bytes[j * QC_LANES + l] = (uint8_t)(int32_t)(number[j][l] - lowest);
     qc_transpose16_bytes(first, sizeof(kq_row), bytes, QC_LANES);
 }
 
@@ -66,8 +67,9 @@ static void get_integers(float (*number)[QC_LANES], const uint8_t *first, float 
 {
     uint8_t bytes[KQ_MAX_SUBS * QC_LANES];
     qc_transpose16_bytes(bytes, QC_LANES, first, sizeof(kq_row));
-    for (size_t i = 0; i < n_subs * QC_LANES; i++)
-        number[0][i] = (float)bytes[i] + lowest;
+    for (size_t j = 0; j < n_subs; j++)
+        for (size_t l = 0; l < QC_LANES; l++)
+            number[j][l] = (float)bytes[j * QC_LANES + l] + lowest;
 }
 
 /* Writes rows whose codes are in place, with the scales of the state. */
