@@ -2,6 +2,7 @@
 #include "layout.h"
 #include "levels.h"
 #include "q8_rows.h"
+#include "qcore/affine.h"
 #include "qcore/dot.h"
 #include "qcore/variant.h"
 

@@ -385,4 +385,21 @@ static inline void qc_fixed_search(const qc_fixed *f, const qc_fixed_plan *plan,
     *best = b;
 }
 
+/* The step (> 0) and the offset (<= limit) that fit the columns best. */
+static inline void qc_search_affine(const float *x, const float *w, size_t n, const qc_search *p, int weighted,
+                                    float limit, float *step, float *offset)
+{
+    qc_fixed f;
+    qc_fixed_plan plan;
+    qc_fixed_best best;
+    qc_fixed_plan_of(&plan, p, weighted);
+    qc_fixed_from(&f, x, weighted ? w : NULL, n, p->highest, limit);
+    qc_fixed_search(&f, &plan, &best);
+    qc_fixed_solve(&f, best.q, best.qq, best.vq, step, offset);
+    for (size_t l = 0; l < QC_LANES; l++) {
+        step[l] *= f.unit[l];
+        offset[l] = f.low[l] + offset[l] * f.unit[l];
+    }
+}
+
 #endif
