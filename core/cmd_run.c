@@ -132,13 +132,24 @@ static int outputs_are_known(const run_state *r)
     return 0;
 }
 
+/* Layers are held against the model's where that is asked for, or where it would be shown and is not known yet. With
+ * factors, linears answer for other channels. */
+static int judges_layers(const session *s, const run_state *r)
+{
+    const recipe *rec = s->recipe;
+    int shown = s->options->json || !s->options->quiet;
+    if (pipeline_transforms(r->quantization.pipeline))
+        return 0;
+    if (rec->evaluate.layers >= 0)
+        return rec->evaluate.layers > 0;
+    return rec->calibration.text.n && shown && !outputs_are_known(r);
+}
+
 /* The written file is opened and run like any other: what counts is what a client will read. */
 static qc_status judge(session *s, qc_job *job, run_state *r)
 {
     const recipe *rec = s->recipe;
-    int scaled = pipeline_transforms(r->quantization.pipeline); /* linears then answer for other channels */
-    int unknown = rec->calibration.text.n && !outputs_are_known(r); /* else asked for, or not measured twice */
-    int layers = !scaled && (rec->evaluate.layers > 0 || (rec->evaluate.layers < 0 && unknown));
+    int layers = judges_layers(s, r);
     if (!layers && !rec->evaluate.at.file)
         return QC_OK;
     qc_status status = open_model(s, job, rec, rec->output.path, &r->written);

@@ -5,17 +5,25 @@
 
 enum { LAYER_TOKENS = 8192, N_WORST = 10 }; /* enough to tell outputs' errors to a few per cent */
 
+/* No more than the recipe reads of that text; a whole window. */
+static uint64_t layer_tokens(uint64_t asked, uint64_t context)
+{
+    uint64_t most = asked && asked < LAYER_TOKENS ? asked : LAYER_TOKENS;
+    return context > most ? context : most;
+}
+
 /* Windows of the text that the layers are held against. */
 static qc_status layer_windows(session *s, qc_job *job, const recipe *rec, const model *m, sequences *out)
 {
     const text_list *texts = rec->calibration.text.n ? &rec->calibration.text : &rec->evaluate.text;
     uint64_t context = rec->calibration.text.n ? rec->calibration.context : rec->evaluate.context;
+    uint64_t asked = rec->calibration.text.n ? rec->calibration.tokens : rec->evaluate.tokens;
     tokenizer *t = NULL;
     token_list tokens = {0};
     qc_status status = tokenizer_open(job, s->registry, m, &t);
-    uint64_t most = context > LAYER_TOKENS ? context : LAYER_TOKENS;
     if (status == QC_OK)
-        status = tokenizer_read(t, job, (const char *const *)texts->items, texts->n, (size_t)most, &tokens);
+        status = tokenizer_read(t, job, (const char *const *)texts->items, texts->n,
+                                (size_t)layer_tokens(asked, context), &tokens);
     if (status == QC_OK)
         status = sequences_cut(t, job, &tokens, (size_t)context, 0, out);
     token_list_free(&tokens);

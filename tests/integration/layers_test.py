@@ -73,6 +73,13 @@ class LayersTest(unittest.TestCase):
         everything = sorted((layer["output_error"] for layer in self.report["layers"]), reverse=True)
         self.assertEqual([layer["output_error"] for layer in worst], everything[:10])
 
+    def test_no_more_tokens_than_the_recipe_reads(self):
+        process = qcore.run("-c", self.recipe, "--set", f"output.path={self.scratch / 'few.gguf'}",
+                            "--set", f"calibration.output={self.scratch / 'few.statistics.gguf'}",
+                            "--set", "calibration.tokens=64", "--set", "calibration.context=32")
+        self.assertEqual(process.returncode, 0, process.stderr)
+        self.assertRegex(process.stdout, "by the error of their outputs over 64 tokens")
+
     def test_the_summary_names_them(self):
         process = qcore.run("-c", self.recipe, "--set", f"output.path={self.scratch / 'again.gguf'}",
                             "--set", f"calibration.output={self.scratch / 'again.statistics.gguf'}")
