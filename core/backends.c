@@ -62,9 +62,10 @@ static const qc_backend_desc *find_chosen(const chosen *c, const char *id)
 }
 
 /* Why a backend that was named is not among those that were opened. */
-static qc_status refuse(const registry *r, qc_job *job, const char *id)
+static qc_status refuse(registry *r, qc_job *job, const char *id)
 {
     const char *nearest = NULL;
+    const void *desc;
     for (size_t i = 0; i < r->n; i++) {
         const plugin_entry *e = r->slots[i].entry;
         if (strcmp(e->kind, "backend") != 0)
@@ -72,6 +73,8 @@ static qc_status refuse(const registry *r, qc_job *job, const char *id)
         nearest = suggest_better(id, nearest, e->id);
         if (!strcmp(e->id, id) && e->state != PLUGIN_USABLE)
             return qc_fail(job, QC_E_UNSUPPORTED, "backend %s: %s", id, e->why);
+        if (!strcmp(e->id, id) && is_exact(e) && registry_open(r, job, e->kind, id, &desc) != QC_OK)
+            return QC_E_UNSUPPORTED; /* as was said before, when it stopped nothing */
         if (!strcmp(e->id, id))
             return qc_fail(job, QC_E_INVALID,
                            "backend %s: its bits depend on the machine; run.exact: false allows that", id);
@@ -82,7 +85,7 @@ static qc_status refuse(const registry *r, qc_job *job, const char *id)
 }
 
 /* Every entry from the highest rank that has it, or from the one named, over the definitions: rank 0. */
-static qc_status lay(const registry *r, qc_job *job, const chosen *c, const char *name)
+static qc_status lay(registry *r, qc_job *job, const chosen *c, const char *name)
 {
     if (name && !find_chosen(c, name))
         return refuse(r, job, name);
@@ -93,7 +96,7 @@ static qc_status lay(const registry *r, qc_job *job, const chosen *c, const char
 }
 
 /* "matrix.gemm=scalar" */
-static qc_status pin(const registry *r, qc_job *job, const chosen *c, const char *text)
+static qc_status pin(registry *r, qc_job *job, const chosen *c, const char *text)
 {
     char entry[64];
     const char *equals = strchr(text, '='), *id = equals ? equals + 1 : "";

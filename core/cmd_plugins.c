@@ -248,6 +248,8 @@ static qc_status run(context *c, options *o)
         }
         if (commands[i].run == list && o->n_names)
             return qc_fail(c->job, QC_E_INVALID, "list takes no '%s' (see qcore plugins --help)", o->names[0]);
+        if ((o->ops && (commands[i].run != show || o->n_names)) || (o->backend && !o->ops))
+            return qc_fail(c->job, QC_E_INVALID, "--ops is for show alone, and --backend for show --ops");
         qc_status status = find_plugins(c, o);
         return status == QC_OK ? commands[i].run(c, o) : status;
     }

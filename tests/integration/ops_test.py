@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -48,6 +49,28 @@ class Ops(unittest.TestCase):
         for arguments in (["--backend", "scalar"], ["--backend", "auto"], ["-s", "run.backend=scalar"],
                           ["--ops", "matrix.gemm=scalar", "--ops", "row.sum_squares=scalar"]):
             self.assertEqual(self.run_with(*arguments).returncode, 0, arguments)
+
+    def test_one_that_cannot_be_loaded_says_so(self):
+        others = sorted(set(kernels().values()) - {"scalar"})
+        if not others:
+            self.skipTest("this machine runs the portable kernels alone")
+        home = pathlib.Path(qcore.PROGRAM).resolve().parents[1] / "lib/qcore/plugins" / others[0]
+        with tempfile.TemporaryDirectory() as folder:
+            broken = pathlib.Path(folder, others[0])
+            shutil.copytree(home, broken)
+            for library in broken.glob("*qc_*"):
+                library.unlink()
+                library.write_text("no library")
+            self.assertEqual(self.run_with("--plugin-path", folder).returncode, 0)
+            run = self.run_with("--plugin-path", folder, "--backend", others[0])
+        self.assertEqual(run.returncode, 3, run.stderr)
+        self.assertRegex(run.stderr, f"error: backend {others[0]}: cannot be loaded")
+
+    def test_plugins_takes_no_option_for_nothing(self):
+        for arguments in (["--ops"], ["list", "--backend", "scalar"], ["show", "--ops", "scalar"]):
+            done = plugins(*arguments)
+            self.assertEqual(done.returncode, 2, arguments)
+            self.assertIn("--ops is for show alone", done.stderr)
 
     def test_refused_in_one_line(self):
         for arguments, words in ((["--backend", "scalr"], "no backend 'scalr'; did you mean 'scalar'?"),
