@@ -19,7 +19,6 @@ typedef struct kqa_aim {
 typedef struct kqa_job {
     const kq_type *type;
     uint32_t n_subs;
-    float per_weight; /* 1 / the largest importance */
     qc_fixed_plan plan;
     qc_fixed sub[KQ_MAX_SUBS];
     kqa_aim aim[KQ_MAX_SUBS]; /* what is wanted of each sub-block, not yet stored in integers */
@@ -45,14 +44,12 @@ static void kqa_set_aim(kqa_job *k, uint32_t j, const float *q, const float *qq,
     }
 }
 
-static void kqa_aim_freely(kqa_job *k, uint32_t j, const float *x, const float *importance)
+static void kqa_aim_freely(kqa_job *k, uint32_t j, const float *x, const float *w)
 {
     const uint32_t n = k->type->sub_cols;
     const qc_search *p = &k->type->search;
     qc_fixed_best best;
-    qc_fixed_from(&k->sub[j], x + (size_t)j * n * QC_LANES, importance ? importance + (size_t)j * n : NULL, n,
-                  p->highest, 0.0f);
-    k->sub[j].weight *= k->per_weight;
+    qc_fixed_from(&k->sub[j], x + (size_t)j * n * QC_LANES, w ? w + (size_t)j * n : NULL, n, p->highest, 0.0f);
     qc_fixed_search(&k->sub[j], &k->plan, &best);
     kqa_set_aim(k, j, best.q, best.qq, best.vq);
 }
@@ -124,12 +121,14 @@ static void kqa_block_scales(const kqa_job *k, kq_state *s)
     kqa_block_scale(k->n_subs, (const float(*)[QC_LANES])target, (const float(*)[QC_LANES])weight, highest, s->dm);
 }
 
-/* Rounds a sub-block to a grid. */
+/* Rounds a sub-block to a grid. Errors are in units of weights, where they are finite however much wider than the
+ * sub-block the grid is. */
 static void kqa_try(const qc_fixed *f, const float *step, const float *offset, kqa_tried *t)
 {
     qc_fixed_grid grid;
     qc_fixed_sums sums;
     float s[QC_LANES], o[QC_LANES];
+    const float per_scale = 1.0f / f->scale;
     for (size_t l = 0; l < QC_LANES; l++) {
         s[l] = step[l] * f->per_unit[l];
         o[l] = (offset[l] - f->low[l]) * f->per_unit[l];
@@ -138,11 +137,12 @@ static void kqa_try(const qc_fixed *f, const float *step, const float *offset, k
     qc_fixed_try(f, &grid, &sums);
     for (size_t l = 0; l < QC_LANES; l++) {
         float q = (float)sums.q[l], qq = (float)sums.qq[l], vq = (float)sums.vq[l];
-        float su = s[l] * f->scale, ou = o[l] * f->scale;
+        float unit = f->unit[l] * per_scale, aside = offset[l] - f->low[l];
         t->q[l] = q;
         t->qq[l] = qq;
         t->vq[l] = vq;
-        t->error[l] = su * (su * qq + 2.0f * (ou * q - vq)) + ou * f->total * (ou - 2.0f * f->mean[l]);
+        t->error[l] = step[l] * (step[l] * qq + 2.0f * (aside * q - vq * unit)) +
+                      aside * f->total * (aside - 2.0f * f->mean[l] * unit);
     }
 }
 
@@ -210,7 +210,7 @@ static void kqa_add_sub(const kqa_job *k, uint32_t j, const kq_state *s, const k
         b->bb[l] += weight * (min * min * total);
         b->ra[l] += weight * (scale * rq);
         b->rb[l] -= weight * (min * r);
-        b->error[l] += weight * (unit * unit * t->error[l]);
+        b->error[l] += weight * t->error[l];
     }
 }
 
@@ -272,15 +272,13 @@ static void kqa_fit(const kq_type *t, kq_state *s, const float *x, const float *
                     uint32_t n_subs)
 {
     kqa_job k;
-    const float largest = importance ? qc_largest(importance, KQ_COLS) : 0.0f;
-    if (largest == 0.0f)
-        importance = NULL;
+    float w[KQ_COLS];
+    const int weighted = qc_lanes_weights(w, importance, KQ_COLS);
     k.type = t;
     k.n_subs = kq_n_subs(t);
-    k.per_weight = importance ? 1.0f / largest : 1.0f;
-    qc_fixed_plan_of(&k.plan, &t->search, importance != NULL);
+    qc_fixed_plan_of(&k.plan, &t->search, weighted);
     for (uint32_t j = sub; j < sub + n_subs; j++)
-        kqa_aim_freely(&k, j, x, importance);
+        kqa_aim_freely(&k, j, x, weighted ? w : NULL);
     if (n_subs == k.n_subs) {
         kqa_fit_block(&k, s);
         return;

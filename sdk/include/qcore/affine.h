@@ -184,10 +184,9 @@ static inline uint32_t qc_fixed_shift(float highest)
 static inline void qc_fixed_importance(qc_fixed *f, const float *w, size_t n, int32_t *u)
 {
     const float top = (float)(QC_FIXED_LARGEST / f->highest), largest = qc_largest(w, n);
-    const float per_largest = qc_inverse(largest);
     int32_t total = 0;
     for (size_t c = 0; c < n; c++) {
-        u[c] = (int32_t)(sqrtf(largest > 0.0f ? w[c] * per_largest : 1.0f) * top + 0.5f);
+        u[c] = (int32_t)(sqrtf(w[c] / largest) * top + 0.5f);
         total += u[c] * u[c];
     }
     for (size_t i = 0; i < n / 2; i++)
@@ -229,7 +228,7 @@ static inline void qc_fixed_uv(qc_fixed *f, const int32_t *u)
         f->mean[l] = (float)sum[l] / f->total;
 }
 
-/* n: even, at most QC_MAX_SUB; w: importance of the columns, or NULL. */
+/* n: even, at most QC_MAX_SUB; w: weights of the columns as qc_lanes_weights gives them, or NULL. */
 static inline void qc_fixed_from(qc_fixed *f, const float *x, const float *w, size_t n, float highest, float limit)
 {
     float low[QC_LANES], high[QC_LANES];
