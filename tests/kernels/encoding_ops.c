@@ -42,7 +42,22 @@ static int make_decode(const kernel *k, size_t i, uint32_t *random, call *c)
 
 static const signature decode_signature = {run_decode, make_decode};
 
-/* ---- encode ---- */
+/* ---- encode: what fit, snap and pack give ---- */
+
+static void define_encode(const qc_coder *e, void *dst, const float *x, const float *importance, size_t n_rows,
+                          size_t n_cols)
+{
+    qc_grid *g = qc_grid_new(scratch_job(), e);
+    float *value = scratch_job()->scratch(scratch_job(), n_cols * QC_LANES * sizeof *value);
+    int32_t *code = scratch_job()->scratch(scratch_job(), n_cols * QC_LANES * sizeof *code);
+    if (g && value && code) {
+        e->ops->fit(e, g, x, importance, 0, qc_n_subs(e));
+        for (size_t c = 0; c < n_cols; c += e->desc->snap_cols)
+            qc_snap(e, g, value + c * QC_LANES, code + c * QC_LANES, x + c * QC_LANES, importance, (uint32_t)c);
+        e->ops->pack(e, dst, g, code, n_rows);
+    }
+    scratch_end();
+}
 
 static void run_encode(any_fn fn, const void *side, call *c)
 {
@@ -247,7 +262,7 @@ static const signature dot_signature = {run_dot, make_dot};
 
 const member encoding_members[] = {
     MEMBER(qc_ops_encoding, decode, decode_signature, NULL),
-    MEMBER(qc_ops_encoding, encode, encode_signature, NULL),
+    {"encode", SLOT(qc_ops_encoding, encode), &encode_signature, (any_fn)define_encode, SLOT(qc_ops_encoding, fit)},
     MEMBER(qc_ops_encoding, fit, fit_signature, NULL),
     MEMBER(qc_ops_encoding, snap, snap_signature, NULL),
     MEMBER(qc_ops_encoding, pack, pack_signature, NULL),

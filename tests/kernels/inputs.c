@@ -8,7 +8,7 @@ const char *input_name(input_kind kind)
 {
     static const char *const names[INPUT_KINDS] = {"Gaussian", "equal",         "zeros",   "largest", "smallest normal",
                                                    "denormal", "powers of two", "ties",    "mixed",   "one outlier",
-                                                   "shifted",  "heavy-tailed",  "any bits"};
+                                                   "runs",     "shifted",       "heavy-tailed",  "any bits"};
     return names[kind];
 }
 
@@ -87,11 +87,28 @@ static float one(input_kind kind, uint32_t *random)
     }
 }
 
+/* Runs of neighbours, which often are a sub-block, each of a magnitude of its own. */
+static void fill_runs(float *x, size_t n, uint32_t *random)
+{
+    float all = 0.0f;
+    int exponent = 0, equal = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (i % 16 == 0) {
+            exponent = (int)random_below(random, 64) - 34;
+            equal = random_below(random, 3) == 0;
+            all = random_float(random, -1.0f, 1.0f);
+        }
+        x[i] = ldexpf(equal ? all : bell(random), exponent);
+    }
+}
+
 void input_fill(float *x, size_t n, input_kind kind, uint32_t *random)
 {
     const float all = random_float(random, -2.0f, 2.0f);
     for (size_t i = 0; i < n; i++)
         x[i] = kind == INPUT_EQUAL ? all : one(kind, random);
+    if (kind == INPUT_RUNS)
+        fill_runs(x, n, random);
     if (kind == INPUT_OUTLIER && n > 0)
         x[random_below(random, n)] = with_sign(1000.0f, random);
 }
@@ -106,7 +123,7 @@ void input_bytes(void *x, size_t n, uint32_t *random)
 const char *importance_name(size_t kind)
 {
     static const char *const names[IMPORTANCE_KINDS] = {"without importance", "importance", "importance 0",
-                                                        "one huge importance", "equal importance"};
+                                                        "one huge importance", "equal importance", "denormal importance"};
     return names[kind];
 }
 
@@ -119,6 +136,9 @@ void importance_fill(float *f, size_t n, size_t kind, uint32_t *random)
         if (kind == 1 && which < 4)
             f[i] = which == 0 ? 300.0f * u : 0.0f;
     }
+    const float large = random_next(random) & 1 ? 1.0f : FLT_MIN;
+    for (size_t i = 0; kind == 5 && i < n; i++)
+        f[i] = random_float(random, 0.0f, i / 32 % 2 ? large : FLT_MIN);
     if (kind == 3 && n > 0)
         f[random_below(random, n)] = 1e30f;
 }

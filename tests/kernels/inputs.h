@@ -16,6 +16,7 @@ typedef enum input_kind {
     INPUT_TIES, /* halfway between two whole numbers, and one ulp off */
     INPUT_MIXED, /* all magnitudes next to each other */
     INPUT_OUTLIER, /* one large, the rest small */
+    INPUT_RUNS, /* 16 neighbours each of one magnitude, some of one value */
     INPUT_SHIFTED, /* far from 0, close together */
     INPUT_HEAVY, /* heavy tails */
     INPUT_BITS, /* any bits that are a finite number */
@@ -32,8 +33,8 @@ void input_fill(float *x, size_t n, input_kind kind, uint32_t *random);
 void input_bytes(void *x, size_t n, uint32_t *random);
 
 /* Weights of columns: 0: none (NULL is meant), 1: about 1, some 0, some large; 2: all 0; 3: one huge, the rest 0 or tiny;
- * 4: all equal. */
-enum { IMPORTANCE_KINDS = 5 };
+ * 4: all equal; 5: denormal, in every other run of 32 at least. */
+enum { IMPORTANCE_KINDS = 6 };
 const char *importance_name(size_t kind);
 void importance_fill(float *f, size_t n, size_t kind, uint32_t *random);
 
