@@ -284,6 +284,6 @@ qc_status registry_variant(registry *r, qc_job *job, const char *encoding, const
 {
     const void *desc;
     qc_status status = registry_open(r, job, "encoding", encoding, &desc);
-    *level = status == QC_OK ? ((const loaded_encoding *)desc)->variant : NULL;
+    *level = status == QC_OK && desc ? ((const loaded_encoding *)desc)->variant : NULL;
     return status;
 }
