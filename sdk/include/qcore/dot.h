@@ -271,12 +271,13 @@ static inline void qc_dot_span_times(const qc_dot_kind *k, const qc_dot_span *s,
     for (size_t c = 0, at = col; c < n_cols; c += k->piece_cols, at += k->piece_cols) {
         const size_t first = at / QC_ACTIVATION_COLS * a->tokens + token;
         const int16_t *sum = a->sum + at / 16 * a->tokens + token;
-        const qc_dot_tokens tokens = {.n = n_tokens,
-                                      .code = a->code + first * QC_ACTIVATION_COLS + at % QC_ACTIVATION_COLS,
-                                      .scale = a->scale + first,
-                                      .product = product,
-                                      .base = base,
-                                      .y = y};
+        qc_dot_tokens tokens;
+        tokens.n = n_tokens;
+        tokens.code = a->code + first * QC_ACTIVATION_COLS + at % QC_ACTIVATION_COLS;
+        tokens.scale = a->scale + first;
+        tokens.product = product;
+        tokens.base = base;
+        tokens.y = y;
         qc_dot_own_terms(k, tokens.scale, sum, sum + a->tokens, n_tokens, product, base);
         piece(s->word + c / 4, s->step[c / k->piece_cols], s->offset[c / k->piece_cols], &tokens);
     }
@@ -289,10 +290,10 @@ static inline void qc_dot_tile(const qc_coder *e, const qc_dot_kind *k, float *y
     qc_dot_span s;
     float sums[QC_DOT_TOKENS * QC_LANES];
     for (size_t n; n_tokens > 0; token += n, y += n * ldy, n_tokens -= n) {
-        n = n_tokens < QC_DOT_TOKENS ? n_tokens : QC_DOT_TOKENS;
+        n = n_tokens < (size_t)QC_DOT_TOKENS ? n_tokens : (size_t)QC_DOT_TOKENS;
         memset(sums, 0, n * QC_LANES * sizeof *sums);
         for (size_t col = 0, n_cols; col < e->cols; col += n_cols) {
-            n_cols = e->cols - col < QC_DOT_COLS ? e->cols - col : QC_DOT_COLS;
+            n_cols = e->cols - col < (size_t)QC_DOT_COLS ? e->cols - col : (size_t)QC_DOT_COLS;
             k->fill(e, &s, (const uint8_t *)src, col, n_cols, n_rows);
             qc_dot_span_times(k, &s, a, col, n_cols, token, n, sums);
         }
