@@ -6,9 +6,9 @@
 
 const char *input_name(input_kind kind)
 {
-    static const char *const names[INPUT_KINDS] = {"Gaussian", "equal",         "zeros",   "largest", "smallest normal",
-                                                   "denormal", "powers of two", "ties",    "mixed",   "one outlier",
-                                                   "runs",     "shifted",       "heavy-tailed",  "any bits"};
+    static const char *const names[INPUT_KINDS] = {
+        "Gaussian", "equal", "zeros",       "largest", "smallest normal", "denormal",     "powers of two",
+        "ties",     "mixed", "one outlier", "runs",    "shifted",         "heavy-tailed", "any bits"};
     return names[kind];
 }
 
@@ -122,8 +122,9 @@ void input_bytes(void *x, size_t n, uint32_t *random)
 
 const char *importance_name(size_t kind)
 {
-    static const char *const names[IMPORTANCE_KINDS] = {"without importance", "importance", "importance 0",
-                                                        "one huge importance", "equal importance", "denormal importance"};
+    static const char *const names[IMPORTANCE_KINDS] = {"without importance", "importance",
+                                                        "importance 0",       "one huge importance",
+                                                        "equal importance",   "denormal importance"};
     return names[kind];
 }
 
