@@ -153,9 +153,9 @@ static void encode(const qc_coder *e, void *dst, const float *x, const float *im
 {
     const kq_type *t = type_of(e);
     const float lowest = (float)e->desc->lowest, highest = (float)e->desc->highest;
-    kq_state state;
+    kq_state state = {0};
     kq_row rows[QC_LANES];
-    float step[KQ_MAX_SUBS * QC_LANES], offset[KQ_MAX_SUBS * QC_LANES];
+    float step[KQ_MAX_SUBS * QC_LANES] = {0}, offset[KQ_MAX_SUBS * QC_LANES] = {0};
     uint8_t code[KQ_COLS * QC_LANES];
     qc_grid g = {.size = sizeof g, .step = step, .offset = offset, .state = &state};
     fit(e, &g, x, importance, 0, kq_n_subs(t));

@@ -37,11 +37,12 @@ static kq_signed kq_signed_of(const kq_type *t, int weighted)
 {
     const qc_search *search = &t->search;
     kq_signed p = {.type = t, .weight_bits = KQ_ONE_BITS, .n_starts = 2 * search->n_tries[weighted]};
-    for (float room = -search->lowest; room > 1.0f; room *= 0.5f)
+    for (int32_t room = (int32_t)-search->lowest; room > 1; room /= 2)
         p.weight_bits--;
     p.fraction = p.weight_bits - 2;
     for (uint32_t i = 0; i < p.n_starts; i++) {
-        float past = search->first + search->stride * (float)(i / 2);
+        const uint32_t place = i / 2;
+        float past = search->first + search->stride * (float)place;
         float end = i % 2 ? search->highest + past : search->lowest - past;
         float codes_a_unit = end * (float)(1 << p.fraction) * (32768.0f / 32767.0f);
         p.start[i] = (int16_t)qc_rne(qc_clamp(codes_a_unit, -32767.0f, 32767.0f));

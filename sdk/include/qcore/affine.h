@@ -183,7 +183,8 @@ static inline uint32_t qc_fixed_shift(float highest)
 
 static inline void qc_fixed_importance(qc_fixed *f, const float *w, size_t n, int32_t *u)
 {
-    const float top = (float)(QC_FIXED_LARGEST / f->highest), largest = qc_largest(w, n);
+    const int32_t most = QC_FIXED_LARGEST / f->highest;
+    const float top = (float)most, largest = qc_largest(w, n);
     int32_t total = 0;
     for (size_t c = 0; c < n; c++) {
         u[c] = (int32_t)(sqrtf(w[c] / largest) * top + 0.5f);
