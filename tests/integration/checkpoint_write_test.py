@@ -272,9 +272,10 @@ class CompressedTensors(Case):
 
     def test_groups_of_32_of_gguf(self):
         for encoding in ("q4_0", "q8_0"):  # their scales are f16 and seldom bf16
-            said = self.quantize("rounded", encoding, "compressed-tensors", status=6)
-            self.assertRegex(said, r"\.weight: row \d+: the scale [-+.e0-9]+ is no bf16, .* set scale_dtype f16 or f32")
-            self.assertFalse((self.scratch / "rounded").exists())
+            if encoding == "q4_0":  # those of q8_0, 1/128 of bf16 weights, are
+                said = self.quantize("rounded", encoding, "compressed-tensors", status=6)
+                self.assertRegex(said, r"\.weight: row \d+: the scale [-+.e0-9]+ is no bf16, .* set scale_dtype f16 or f32")
+                self.assertFalse((self.scratch / "rounded").exists())
             folder = self.quantize("ct_" + encoding, encoding, "compressed-tensors", {"scale_dtype": "f16"})
             arrays = read_folder(folder)
             weights = self.config(folder)["quantization_config"]["config_groups"]["group_0"]["weights"]

@@ -130,11 +130,11 @@ static void fit(const qc_coder *e, qc_grid *g, const float *x, const float *impo
     (void)sub, (void)n_subs; /* one sub-block is the block */
     const legacy_type *t = type_of(e);
     float w[LEGACY_COLS], tame[LEGACY_COLS * QC_LANES];
-    if (t->search.n_tries[0] == 0) {
+    int weighted = qc_lanes_weights(w, importance, LEGACY_COLS);
+    if (t->search.n_tries[weighted] == 0) {
         fit_without_search(x, &t->search, g);
         return;
     }
-    int weighted = qc_lanes_weights(w, importance, LEGACY_COLS);
     qc_lanes_clamp(tame, x, LEGACY_COLS);
     if (t->has_offset)
         fit_affine(tame, w, weighted, &t->search, g);
@@ -300,7 +300,7 @@ static void encode(const qc_coder *e, void *dst, const float *x, const float *im
 static void encode_rows(const qc_coder *e, void *dst, const float *rows, const float *importance, size_t n_rows)
 {
 #if defined(LEGACY_Q8_ROWS)
-    if (type_of(e)->bits == 8) {
+    if (type_of(e)->bits == 8 && !importance) {
         encode_q8_rows((uint8_t *)dst, rows, n_rows * e->cols / LEGACY_COLS); /* rows follow each other without gaps */
         return;
     }

@@ -53,7 +53,8 @@ LEGACY(q4_1, 4, 1, 0, 0, NULL, .first = -1.5f, .stride = 0.5f, .n_tries = {5, 6}
 LEGACY(q5_0, 5, 0, -16, QC_ENCODING_INTEGER, NULL, .first = -0.9f, .stride = 0.9f, .n_tries = {2, 9}, .n_refits = 0)
 LEGACY(q5_1, 5, 1, 0, 0, NULL, .first = -1.5f, .stride = 0.5f, .n_tries = {5, 6}, .n_refits = 2, .n_offsets = 5,
        .shrink = 0.0125f)
-LEGACY(q8_0, 8, 0, -128, QC_ENCODING_INTEGER, NULL, .n_tries = {0, 0}) /* a search would save hardly anything */
+/* Without importance a search would save hardly anything. */
+LEGACY(q8_0, 8, 0, -128, QC_ENCODING_INTEGER, NULL, .first = 0.0f, .stride = -1.0f, .n_tries = {0, 2}, .n_refits = 1)
 LEGACY(iq4_nl, 4, 0, 0, 0, levels, .first = -20.0f, .stride = 5.0f, .n_tries = {12, 16}, .n_refits = 2)
 
 QC_PLUGIN(&q4_0.base, &q4_1.base, &q5_0.base, &q5_1.base, &q8_0.base, &iq4_nl.base);
