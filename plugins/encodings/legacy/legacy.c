@@ -47,10 +47,10 @@ static const float levels[LEGACY_LEVELS] = {-127.0f, -104.0f, -83.0f, -65.0f, -4
         .variants = VARIANTS,                                                                                   \
         .validate = validate};
 
-LEGACY(q4_0, 4, 0, -8, QC_ENCODING_INTEGER, NULL, .first = -0.9f, .stride = 0.9f, .n_tries = {2, 9}, .n_refits = 0)
+LEGACY(q4_0, 4, 0, -8, QC_ENCODING_INTEGER, NULL, .first = 0.0f, .stride = 0.9f, .n_tries = {2, 8}, .n_refits = 1)
 LEGACY(q4_1, 4, 1, 0, 0, NULL, .first = -1.5f, .stride = 0.5f, .n_tries = {5, 6}, .n_refits = 2, .n_offsets = 5,
        .shrink = 0.025f)
-LEGACY(q5_0, 5, 0, -16, QC_ENCODING_INTEGER, NULL, .first = -0.9f, .stride = 0.9f, .n_tries = {2, 9}, .n_refits = 0)
+LEGACY(q5_0, 5, 0, -16, QC_ENCODING_INTEGER, NULL, .first = 0.0f, .stride = 0.9f, .n_tries = {2, 8}, .n_refits = 1)
 LEGACY(q5_1, 5, 1, 0, 0, NULL, .first = -1.5f, .stride = 0.5f, .n_tries = {5, 6}, .n_refits = 2, .n_offsets = 5,
        .shrink = 0.0125f)
 /* Without importance a search would save hardly anything. */

@@ -38,7 +38,7 @@ static inline void nearest_levels(const float *t, const float *levels, float *le
     const __m512i at = _mm512_cvttps_epi32(part);
     const __m512 mid = _mm512_permutex2var_ps(_mm512_loadu_ps(middle), at, _mm512_loadu_ps(middle + 16));
     __m512i n = _mm512_permutex2var_epi32(_mm512_loadu_si512(below), at, _mm512_loadu_si512(below + 16));
-    n = _mm512_mask_add_epi32(n, _mm512_cmp_ps_mask(v, mid, _CMP_GT_OQ), n, _mm512_set1_epi32(1));
+    n = _mm512_mask_add_epi32(n, _mm512_cmp_ps_mask(inside, mid, _CMP_GT_OQ), n, _mm512_set1_epi32(1));
     _mm512_storeu_ps(level, _mm512_permutexvar_ps(n, _mm512_loadu_ps(levels)));
     _mm512_storeu_si512(code, n);
 #else

@@ -171,22 +171,19 @@ static inline void qc_try_affine(const float *x, const float *w, size_t n, float
 }
 
 /* Nearest codes and values of n columns that share a grid: the rule of qc_snap_nearest, for codes without levels. */
-static inline void qc_lanes_snap(const float *x, size_t n, float lowest, float highest, const float *step,
-                                 const float *offset, float *value, int32_t *code)
+static inline void qc_lanes_snap(const float *__restrict x, size_t n, float lowest, float highest,
+                                 const float *__restrict step, const float *__restrict offset, float *__restrict value,
+                                 int32_t *__restrict code)
 {
-    float s[QC_LANES], o[QC_LANES], divisor[QC_LANES];
-    for (size_t l = 0; l < QC_LANES; l++) {
-        s[l] = step[l];
-        o[l] = offset[l];
-        divisor[l] = step[l] != 0.0f ? step[l] : 1.0f;
-    }
     for (size_t c = 0; c < n; c++)
         for (size_t l = 0; l < QC_LANES; l++) {
-            float t = (x[c * QC_LANES + l] - o[l]) / divisor[l];
-            t = s[l] != 0.0f ? t : 0.0f;
-            float nearest = qc_rne(qc_clamp(t, lowest, highest));
+            /* In bits: of a choice, compilers would make a branch around the division. */
+            const uint32_t counts = step[l] != 0.0f ? UINT32_MAX : 0;
+            const uint32_t rest = qc_float_bits(x[c * QC_LANES + l] - offset[l]) & counts;
+            const float divisor = step[l] != 0.0f ? step[l] : 1.0f;
+            const float nearest = qc_rne(qc_clamp(qc_float_from_bits(rest) / divisor, lowest, highest));
             code[c * QC_LANES + l] = (int32_t)nearest;
-            value[c * QC_LANES + l] = s[l] * nearest + o[l];
+            value[c * QC_LANES + l] = step[l] * nearest + offset[l];
         }
 }
 
